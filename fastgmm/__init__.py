@@ -1,3 +1,26 @@
-"""fastgmm: Gaussian mixture models for CPUs, compiled with Numba."""
+"""fastgmm: Gaussian mixture models for CPUs.
+
+Fit millions of rows, generate new data, trust the answer. The names below load at first use, so that importing the
+package compiles nothing and costs a few milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .estimators.gaussian_mixture import GaussianMixture
 
 __version__ = "0.1.0"
+__all__ = ["GaussianMixture", "__version__"]
+
+_HOMES = {"GaussianMixture": "fastgmm.estimators.gaussian_mixture"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""Data to try a mixture on: real handwritten digits, and seeded mixtures with known parameters."""
+
+from .digits import load_digits
+from .synthetic import SyntheticMixture, make_mixture
+
+__all__ = ["SyntheticMixture", "load_digits", "make_mixture"]

@@ -1,0 +1,6 @@
+"""Image generators built on a mixture, and contact sheets to look at what they make."""
+
+from .generator import ImageGenerator
+from .grid import image_grid, save_grid
+
+__all__ = ["ImageGenerator", "image_grid", "save_grid"]

@@ -1,0 +1,285 @@
+"""The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import numpy as np
+
+from . import __version__
+
+try:
+    import typer
+except ImportError:
+    raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
+
+_SAMPLE_BLOCK_BYTES = 2**26
+
+app = typer.Typer(
+    help="Fit Gaussian mixtures to large data, and generate new data from them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class CovarianceType(StrEnum):
+    """Values of --covariance-type."""
+
+    full = "full"
+    tied = "tied"
+    diag = "diag"
+    spherical = "spherical"
+
+
+class InitParams(StrEnum):
+    """Values of --init-params."""
+
+    kmeans = "kmeans"
+    kmeans_plus_plus = "k-means++"
+    random_from_data = "random_from_data"
+    random = "random"
+
+
+Model = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="A model file, as `fastgmm fit` writes it.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, by default those of the process, and exit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = _show_warning
+        try:
+            app(args=arguments, prog_name="fastgmm")
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fastgmm {__version__}")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+def fit(
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="A .npy file of shape (n_samples, n_features)."),
+    ],
+    n_components: Annotated[
+        int, typer.Option("-k", "--n-components", min=1, help="Components of the mixture.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write (safetensors).")],
+    covariance_type: Annotated[
+        CovarianceType, typer.Option(help="Structure of the covariances.")
+    ] = CovarianceType.full,
+    tol: Annotated[
+        float, typer.Option(min=0, help="Stop when an iteration gains less than this, in nats per row.")
+    ] = 1e-3,
+    reg_covar: Annotated[float, typer.Option(min=0, help="Added to the variances.")] = 1e-6,
+    max_iter: Annotated[int, typer.Option(min=1, help="Most iterations of EM.")] = 100,
+    n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
+    init_params: Annotated[InitParams, typer.Option(help="How a start is found.")] = InitParams.kmeans,
+    seed: Seed = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, show_default="all that the process may use", help="Threads.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="One line per iteration.")] = False,
+    force: Force = False,
+) -> None:
+    """Fit a mixture to the rows of a .npy file and write it to a model file.
+
+    The file is mapped, not read: it may be larger than memory.
+    """
+    _check_output(output, force)
+    X = _open_rows(file)
+    from . import GaussianMixture
+    from ._progress import fit_progress
+
+    start = time.perf_counter()
+    with fit_progress(every_iteration=verbose) as callback:
+        mixture = GaussianMixture(
+            n_components,
+            covariance_type=covariance_type.value,
+            tol=tol,
+            reg_covar=reg_covar,
+            max_iter=max_iter,
+            n_init=n_init,
+            init_params=init_params.value,
+            random_state=seed,
+            n_jobs=threads,
+            callback=callback,
+        ).fit(X)
+    seconds = time.perf_counter() - start
+    mixture.save(output)
+    _print_table(
+        {
+            "rows": len(X),
+            "features": X.shape[1],
+            "components": n_components,
+            "covariance_type": covariance_type.value,
+            "iterations": mixture.n_iter_,
+            "stop_reason": mixture.stop_reason_,
+            "log_likelihood": f"{mixture.log_likelihood_:.10g}",
+            "seconds": f"{seconds:.2f}",
+            "model": output,
+        }
+    )
+
+
+def sample(
+    model: Model,
+    n_samples: Annotated[int, typer.Option("-n", "--n-samples", min=1, help="Rows to draw.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.")],
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
+    _check_output(output, force)
+    from . import GaussianMixture
+    from .model.persistence import replace_atomically
+
+    mixture = GaussianMixture.load(model)
+    n_features = mixture.means_.shape[1]
+    random_state = np.random.RandomState(seed)
+    # One generator for all blocks: an int would make every block the same.
+    mixture.random_state = random_state
+    block_rows = max(1, _SAMPLE_BLOCK_BYTES // (8 * n_features))
+    # Plain writes, not a memory map: a full disk is then an error instead of a crash.
+    with replace_atomically(output) as temporary, temporary.open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (n_samples, n_features)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, n_samples, block_rows):
+            X, _ = mixture.sample(min(block_rows, n_samples - first))
+            random_state.shuffle(X)  # `sample` groups its rows by component
+            file.write(np.ascontiguousarray(X, dtype="<f8").data)
+    _print_table({"rows": n_samples, "features": n_features, "output": output})
+
+
+def info(
+    model: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print what a model file holds, after checking it."""
+    from .model.persistence import load_mixture
+
+    mixture = load_mixture(model)
+    facts: dict[str, Any] = {
+        **mixture.metadata,
+        "n_components": len(mixture.weights),
+        "n_features": mixture.means.shape[1],
+        "weights": mixture.weights.tolist(),
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        facts["weights"] = " ".join(f"{weight:.4g}" for weight in mixture.weights)
+        _print_table(facts)
+
+
+def warmup() -> None:
+    """Compile everything into the on-disk cache, for instance while a container image is built."""
+    from . import GaussianMixture
+
+    begin = time.perf_counter()
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.float32):
+        X = rng.standard_normal((200, 4)).astype(dtype)
+        for covariance_type in CovarianceType:
+            start = time.perf_counter()
+            for init_params in InitParams:
+                mixture = GaussianMixture(
+                    2, covariance_type=covariance_type.value, init_params=init_params.value, random_state=0
+                )
+                with warnings.catch_warnings():
+                    # A fit of noise that takes its time to converge is of no interest here.
+                    warnings.simplefilter("ignore")
+                    mixture.fit(X)
+            for use in (mixture.predict, mixture.predict_proba, mixture.score_samples):
+                use(X)
+            mixture.sample(2)
+            print(f"{covariance_type} {np.dtype(dtype)}: {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"ready after {time.perf_counter() - begin:.1f} s")
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", file_okay=False, help="Folder for digits.png and report.md.")
+    ] = Path("fastgmm-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    rows: Annotated[int, typer.Option(min=1000, help="Rows of the large fit.")] = 2_000_000,
+) -> None:
+    """Learn handwritten digits and draw new ones; then fit millions of rows and compare with the truth.
+
+    Writes digits.png (real and generated digits side by side) and report.md; takes under a minute on two
+    cores.
+    """
+    from ._demo import run_demo
+
+    run_demo(output, seed, rows)
+
+
+def _check_output(path: Path, force: bool) -> None:
+    """Refuse an output that would fail or destroy something, before any work is done."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise typer.BadParameter(f"{path} is a folder or in no existing one", param_hint="--output")
+    if path.exists() and not force:
+        raise typer.BadParameter(f"{path} exists; give --force to replace it", param_hint="--output")
+
+
+def _open_rows(file: Path) -> np.ndarray[Any, np.dtype[Any]]:
+    """Map a .npy file read-only."""
+    try:
+        X = np.lib.format.open_memmap(file, mode="r")
+    except ValueError as error:
+        raise ValueError(f"{file} is not a usable .npy file: {error}; write it with numpy.save") from None
+    if X.ndim != 2:
+        raise ValueError(f"{file} must hold an array of shape (n_samples, n_features), got {X.shape}")
+    return X
+
+
+def _print_table(facts: dict[str, Any]) -> None:
+    """Print one `name  value` line each; values from files cannot send control characters to the terminal."""
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        text = f"{name:<{width}}  {value}"
+        print(text if text.isprintable() else ascii(text))
+
+
+app.callback()(common)
+for command in (demo, fit, sample, info, warmup):
+    app.command()(command)

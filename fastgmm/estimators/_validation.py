@@ -1,0 +1,233 @@
+"""Checks of what users pass in. Messages follow scikit-learn where it has one, and add the place and the remedy."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..exceptions import InvalidParameterError
+from ..representation.source import ArraySource, first_nonfinite
+
+Array = NDArray[np.float64]
+
+
+def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
+    """Return X as a two-dimensional numeric array, without a copy where it is one already.
+
+    Raises TypeError for sparse input and ValueError for complex or non-numeric values, another number of dimensions,
+    no columns or fewer than `min_samples` rows.
+    """
+    if sparse.issparse(X):
+        raise TypeError(
+            "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
+        )
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported\n{array}\n")
+    if array.dtype.kind not in "fiub":
+        array = array.astype(np.float64)
+    elif array.dtype.itemsize > 8:  # long double
+        array = array.astype(np.float64)
+    if array.ndim != 2:
+        if array.ndim > 2:
+            raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {owner}.")
+        kind = "scalar" if array.ndim == 0 else "1D"
+        raise ValueError(
+            f"Expected 2D array, got {kind} array instead:\narray={array}.\n"
+            "Reshape your data either using array.reshape(-1, 1) if your data has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample."
+        )
+    for count, what, minimum in ((array.shape[0], "sample", min_samples), (array.shape[1], "feature", 1)):
+        if count < minimum:
+            raise ValueError(
+                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {minimum} is required "
+                f"by {owner}."
+            )
+    return array
+
+
+def check_finite(source: ArraySource, owner: str, names: NDArray[Any] | None) -> None:
+    """Raise ValueError naming the first row and column with NaN or infinity; reads the rows once, copies nothing."""
+    for _, chunk in source.chunks():
+        for first in range(0, len(chunk), 2**16):
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = np.isfinite(np.sum(chunk[first : first + 2**16]))
+            if not finite:  # also when finite values overflow the sum, so look
+                raise_nonfinite(source, owner, names)
+                return
+
+
+def raise_nonfinite(source: ArraySource, owner: str, names: NDArray[Any] | None) -> None:
+    """Raise the ValueError for the first value that is not finite, if there is one."""
+    place = first_nonfinite(source)
+    if place is None:
+        return
+    row, column, value = place
+    where = f"(first at row {row}, column {column_name(column, names)})"
+    if np.isnan(value):
+        raise ValueError(
+            f"Input X contains NaN {where}.\n{owner} does not accept missing values encoded as NaN natively. Drop or "
+            "impute these rows first."
+        )
+    raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
+
+
+def column_name(column: int, names: NDArray[Any] | None) -> str:
+    """Quote a column for a message: its index, and its name where there is one."""
+    return str(column) if names is None else f"{column} ({names[column]!r})"
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
+    """Return float64 weights of shape (n_samples,); ValueError naming the row of the first bad one."""
+    if sample_weight is None:
+        return None
+    weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_samples, float(weight))
+    if weight.ndim != 1:
+        raise ValueError("Sample weights must be 1D array or scalar")
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"sample_weight must be finite and non-negative; got {weight[row]} at row {row}. Negative values in data "
+            "passed to `sample_weight` and NaN or infinity have no meaning as weights."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row; at least one weight must be positive.")
+    return weight
+
+
+def check_random_state(seed: Any) -> np.random.RandomState:
+    """Turn None, an int or a RandomState into a RandomState, as scikit-learn does."""
+    if seed is None or seed is np.random:
+        state: np.random.RandomState = np.random.mtrand._rand
+        return state
+    if isinstance(seed, Integral):
+        return np.random.RandomState(int(seed))
+    if isinstance(seed, np.random.RandomState):
+        return seed
+    raise ValueError(f"{seed!r} cannot be used to seed a numpy.random.RandomState instance")
+
+
+class Constraint:
+    """What a parameter may be: a test and the words for it."""
+
+    def __init__(self, words: str, accepts: Any) -> None:
+        self.words, self.accepts = words, accepts
+
+
+def integer(minimum: int) -> Constraint:
+    return Constraint(
+        f"an int in the range [{minimum}, inf)",
+        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum,
+    )
+
+
+def real(minimum: float) -> Constraint:
+    return Constraint(
+        f"a float in the range [{minimum}, inf)",
+        lambda v: isinstance(v, Real) and not isinstance(v, bool) and v >= minimum,
+    )
+
+
+def one_of(*options: str) -> Constraint:
+    words = ", ".join(repr(option) for option in sorted(options))
+    return Constraint(f"a str among {{{words}}}", lambda v: isinstance(v, str) and v in options)
+
+
+NONE = Constraint("None", lambda v: v is None)
+BOOLEAN = [
+    Constraint("an instance of 'bool'", lambda v: isinstance(v, bool)),
+    Constraint("an instance of 'numpy.bool'", lambda v: isinstance(v, np.bool_)),
+]
+ARRAY_LIKE = Constraint(
+    "an array-like", lambda v: not isinstance(v, str) and (hasattr(v, "__len__") or hasattr(v, "__array__"))
+)
+CALLABLE = Constraint("a callable", callable)
+VERBOSE = [integer(0), *BOOLEAN]
+N_JOBS = [Constraint("an int other than 0", lambda v: isinstance(v, Integral) and not isinstance(v, bool) and v != 0), NONE]
+RANDOM_STATE = [
+    Constraint("an int in the range [0, 4294967295]", lambda v: isinstance(v, Integral) and 0 <= v <= 2**32 - 1),
+    Constraint("an instance of 'numpy.random.mtrand.RandomState'", lambda v: isinstance(v, np.random.RandomState)),
+    NONE,
+]
+
+
+def check_parameters(
+    owner: str,
+    values: dict[str, Any],
+    constraints: dict[str, list[Constraint]],
+    error: type[InvalidParameterError] = InvalidParameterError,
+) -> None:
+    """Raise `error` for the first value that none of its constraints accepts."""
+    for name, allowed in constraints.items():
+        value = values[name]
+        if any(constraint.accepts(value) for constraint in allowed):
+            continue
+        words = [constraint.words for constraint in allowed]
+        listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+        raise error(f"The {name!r} parameter of {owner} must be {listed}. Got {value!r} instead.")
+
+
+def check_shape(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
+    """Raise scikit-learn's ValueError if `array` has not this shape."""
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+
+
+def check_weights(weights: Any, n_components: int) -> NDArray[Any]:
+    """Return user weights of shape (n_components,), in [0, 1] and summing to 1."""
+    array = _float_array(weights, "weights")
+    check_shape(array, (n_components,), "weights")
+    if array.min() < 0 or array.max() > 1:
+        # The two values stand the other way round in scikit-learn's message, and its tests match them there.
+        raise ValueError(
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {array.min():.5f}, min value "
+            f"{array.max():.5f}"
+        )
+    if not np.allclose(abs(1.0 - array.sum()), 0.0, atol=1e-6 if array.dtype == np.float32 else 1e-8):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
+    return array
+
+
+def check_means(means: Any, n_components: int, n_features: int) -> NDArray[Any]:
+    """Return user means of shape (n_components, n_features)."""
+    array = _float_array(means, "means")
+    check_shape(array, (n_components, n_features), "means")
+    return array
+
+
+def check_precisions(precisions: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return user precisions of this shape, symmetric positive definite or positive."""
+    return _check_definite(precisions, f"{covariance_type} precision", shape)
+
+
+def check_covariances(covariances: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return user covariances of this shape, symmetric positive definite or positive."""
+    return _check_definite(covariances, f"{covariance_type} covariance", shape)
+
+
+def _check_definite(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = _float_array(values, name)
+    check_shape(array, shape, name)
+    if name.startswith(("full", "tied")):
+        for matrix in array.reshape(-1, shape[-1], shape[-1]):
+            if not (np.allclose(matrix, matrix.T) and np.all(np.linalg.eigvalsh(matrix) > 0)):
+                raise ValueError(f"'{name}' should be symmetric, positive-definite")
+    elif not np.all(array > 0):
+        raise ValueError(f"'{name}' should be positive")
+    return array
+
+
+def _float_array(values: Any, name: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"The parameter '{name}' contains NaN or infinity.")
+    return array

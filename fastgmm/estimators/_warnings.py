@@ -1,0 +1,98 @@
+"""What a fit warns about: columns beforehand, the outcome afterwards. Columns are named."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import (
+    ConstantColumnWarning,
+    EmptyComponentWarning,
+    RegularizationWarning,
+    SingularCovarianceError,
+)
+from ..model.covariance import EPS
+from ..optimization.em import EMResult
+from ..representation.source import ColumnSummary
+from ._base import ConvergenceWarning
+from ._validation import column_name
+
+Names = NDArray[Any] | None
+
+REG_COVAR_SHARE = 1e-2  # of a column's variance
+LARGEST = 1e150  # squares of larger spreads, and inverses of smaller ones, leave the float64 range
+SMALLEST = 1e-150
+
+
+def check_columns(columns: ColumnSummary, names: Names) -> None:
+    """Raise ValueError for a column whose spread has no square or inverse square in float64."""
+    spread = columns.maximum - columns.minimum
+    for d in np.flatnonzero((spread > 0) & ((spread < SMALLEST) | (spread > LARGEST) | ~np.isfinite(spread))):
+        raise ValueError(
+            f"Column {column_name(int(d), names)} spreads over {spread[d]:.3g}, whose square leaves the floating-point "
+            "range, so that variances overflow or underflow. Rescale the data, for instance to unit variance."
+        )
+
+
+def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -> None:
+    """Warn of constant columns, and of a reg_covar that is not small against a column's variance."""
+    if reg_covar == 0:
+        return
+    constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
+    if constant:
+        warnings.warn(
+            f"Column {', '.join(constant)} is constant: its fitted variance is reg_covar = {reg_covar:g}, and it tells "
+            "the components nothing. Drop it.",
+            ConstantColumnWarning,
+            stacklevel=5,
+        )
+    share = np.full(len(columns.variance), 0.0)
+    varying = ~columns.constant
+    with np.errstate(divide="ignore"):
+        share[varying] = reg_covar / columns.variance[varying]
+    if share.max() > REG_COVAR_SHARE:
+        worst = int(share.argmax())
+        warnings.warn(
+            f"reg_covar = {reg_covar:g} is {share[worst]:.3g} times the variance of column {column_name(worst, names)}"
+            f" ({columns.variance[worst]:.3g}), so it changes the result. Rescale the data or lower reg_covar.",
+            RegularizationWarning,
+            stacklevel=5,
+        )
+
+
+def warn_about_result(result: EMResult, reg_covar: float) -> None:
+    """Warn of a fit that did not converge, of a likelihood that fell, and of empty components."""
+    empty = np.flatnonzero(result.parameters.weights < EPS)
+    if len(empty):
+        warnings.warn(
+            f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
+            EmptyComponentWarning,
+            stacklevel=5,
+        )
+    if result.largest_fall > 0 and result.stop_reason != "converged":
+        warnings.warn(
+            f"The log-likelihood fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = "
+            f"{reg_covar:g} does not maximise the likelihood itself: lower reg_covar or rescale the data.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+    elif not result.converged and result.stop_reason != "callback":
+        warnings.warn(
+            "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+            "tol, or check for degenerate data.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def name_column(error: SingularCovarianceError, names: Names, dtype: Any) -> SingularCovarianceError:
+    """Add the column's name, and for float32 data the hint that float64 has more digits."""
+    message = str(error)
+    if names is not None:
+        message = f"{message.rstrip('.')} ({names[error.column]!r})."
+    if np.dtype(dtype) == np.float32:
+        message += " The numerical accuracy can also be improved by passing float64 data instead of float32."
+    named = SingularCovarianceError(message)
+    named.component, named.column = error.component, error.column
+    return named

@@ -1,0 +1,495 @@
+"""The Gaussian mixture estimator: scikit-learn's interface on the compiled engine."""
+
+import math
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..exceptions import SingularCovarianceError
+from ..model import sampling
+from ..model.covariance import STRUCTURES, CovarianceStructure
+from ..model.density import MixtureKernels
+from ..model.parameters import MixtureParameters
+from ..optimization.convergence import ConvergenceMonitor
+from ..optimization.em import EMResult
+from ..optimization.initialization import METHODS, StartProblem, UserStart, initial_parameters
+from ..optimization.restarts import EMOptions, Start, fit_best
+from ..representation.source import ArraySource, summarise_columns
+from ..threads import thread_limit
+from . import _validation as check
+from ._base import InvalidParameterError, MixtureEstimator
+from ._progress import IterationInfo, VerboseReport
+from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
+
+CONSTRAINTS: dict[str, list[check.Constraint]] = {
+    "n_components": [check.integer(1)],
+    "tol": [check.real(0.0)],
+    "reg_covar": [check.real(0.0)],
+    "max_iter": [check.integer(0)],
+    "n_init": [check.integer(1)],
+    "init_params": [check.one_of(*METHODS), check.CALLABLE, check.ARRAY_LIKE],
+    "random_state": check.RANDOM_STATE,
+    "warm_start": check.BOOLEAN,
+    "verbose": check.VERBOSE,
+    "verbose_interval": [check.integer(1)],
+    "covariance_type": [check.one_of(*STRUCTURES)],
+    "weights_init": [check.ARRAY_LIKE, check.NONE],
+    "means_init": [check.ARRAY_LIKE, check.NONE],
+    "precisions_init": [check.ARRAY_LIKE, check.NONE],
+    "n_jobs": check.N_JOBS,
+    "callback": [check.CALLABLE, check.NONE],
+}
+
+
+class GaussianMixture(MixtureEstimator):
+    """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
+
+    A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
+    sample weights, more starts, threads, and memory that does not grow with n_samples x n_components.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+    tol : float, default=1e-3
+        EM stops when the mean log-likelihood per row rises by less than `tol` nats.
+    reg_covar : float, default=1e-6
+        Added to every variance. Absolute: a `RegularizationWarning` names columns whose variance is not large
+        against it.
+    max_iter : int, default=100
+        0 keeps the starting values.
+    n_init : int, default=1
+        Number of starts; the one of largest likelihood is kept.
+    init_params : str, array-like or callable, default='kmeans'
+        'kmeans' (k-means++ seeding and Lloyd's iterations), 'k-means++' (seeding only), 'random_from_data' (random
+        rows as centres), 'random' (random responsibilities): made on a sample of at most max(25000, 500
+        n_components) rows, on standardised columns. Or integer labels (n_samples,), or responsibilities (n_samples,
+        n_components), or a callable `f(X, n_components, random_state)` that returns either of these or means
+        (n_components, n_features). A start ends with one M-step.
+    weights_init, means_init, precisions_init : array-like or None, default=None
+        Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
+    random_state : int, RandomState or None, default=None
+    warm_start : bool, default=False
+        Start `fit` from the previous solution; `n_init` is then ignored.
+    verbose : int, default=0
+        1 prints starts and every `verbose_interval`-th iteration, 2 adds times and changes.
+    verbose_interval : int, default=10
+    n_jobs : int or None, default=None
+        Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
+    callback : callable or None, default=None
+        Called as `callback(info)` after each iteration, with `info.init`, `n_iter`, `max_iter`, `lower_bound`,
+        `change` and `n_samples`; returning True stops the fit.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+    means_ : ndarray of shape (n_components, n_features)
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        full: (n_components, n_features, n_features); tied: (n_features, n_features); diag: (n_components,
+        n_features); spherical: (n_components,). `precisions_cholesky_` is the upper triangular U with
+        U U^T = precision (its square root for diag and spherical). All have the dtype of X if that is float32 or
+        float64. Prediction reads `weights_`, `means_` and `precisions_cholesky_`, sampling `covariances_`; they may be
+        set by hand.
+    converged_ : bool
+        True only if the last change was in [0, tol).
+    stop_reason_ : str
+        'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`) or 'callback'.
+    n_iter_ : int
+    lower_bound_ : float
+        Mean log-likelihood per row in nats before the last M-step, as in scikit-learn.
+    lower_bounds_ : list of float
+        Its history over the iterations of the best start.
+    log_likelihood_ : float
+        Total log-likelihood in nats of the (weighted) training rows under the returned parameters.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, only for frames with string column names
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import GaussianMixture
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.means_[mixture.predict([[0, 0], [12, 3]])].round(6)
+    array([[ 1.,  2.],
+           [10.,  2.]])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str | ArrayLike | Callable[..., Any] = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+        callback: Callable[[IterationInfo], bool | None] | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+        self.callback = callback
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the mixture by EM: one pass over the rows per iteration, memory independent of n_samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,) or None
+            A weight of 2 means the row twice, 0 means the row absent.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinity, fewer rows than components or bad weights, naming the place; for a covariance that
+            becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
+            components or drop the column); for data whose squares leave the floating-point range (rescale).
+        """
+        self._fit(X, sample_weight, want_labels=False)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
+        labels = self._fit(X, sample_weight, want_labels=True)
+        assert labels is not None
+        return labels
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        labels = np.empty(source.n_samples, np.int64)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), labels=labels)
+        return labels
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each component for each row, shape (n_samples, n_components)."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), resp=resp)
+        return resp
+
+    def score_samples(self, X: Any) -> NDArray[Any]:
+        """Return the log-density of each row in nats, shape (n_samples,)."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        log_prob_norm = np.empty(source.n_samples, source.dtype)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), log_prob_norm=log_prob_norm)
+        return log_prob_norm
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the (weighted) mean log-density per row, in nats."""
+        total, weight = self._log_likelihood(X, sample_weight)
+        return total / weight
+
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
+        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
+
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight); smaller is better."""
+        total, weight = self._log_likelihood(X, sample_weight)
+        return -2 * total + self._n_parameters() * math.log(weight)
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Draw rows from the mixture.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64, grouped by component
+        y : ndarray of shape (n_samples,), int64
+            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call.
+        """
+        self._check_is_fitted()
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample."
+            )
+        rng = check.check_random_state(self.random_state)
+        means = np.asarray(self.means_, np.float64)
+        counts = sampling.component_counts(self.weights_, int(n_samples), rng)
+        X = np.empty((int(n_samples), means.shape[1]))
+        first = 0
+        covariances = np.asarray(self.covariances_, np.float64)
+        for _, rows in sampling.sample_blocks(means, covariances, self.covariance_type, counts, rng):
+            X[first : first + len(rows)] = rows
+            first += len(rows)
+        return X, np.repeat(np.arange(len(counts)), counts)
+
+    @classmethod
+    def from_parameters(
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full", **params: Any
+    ) -> Self:
+        """Return a mixture with these parameters, ready to predict and sample.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,), summing to 1
+        means : array-like of shape (n_components, n_features)
+        covariances : array-like, shaped as `covariance_type` says
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        **params
+            Further constructor parameters.
+        """
+        structure = _structure(covariance_type)
+        weights = np.atleast_1d(np.asarray(weights))
+        means = check.check_means(means, len(weights), np.atleast_2d(means).shape[-1])
+        weights = check.check_weights(weights, len(means))
+        covariances = check.check_covariances(covariances, covariance_type, structure.shape(*means.shape))
+        self = cls(len(weights), covariance_type=covariance_type, **params)
+        parameters = MixtureParameters(
+            weights.astype(np.float64),
+            means.astype(np.float64),
+            structure.cholesky(covariances.astype(np.float64)),
+            covariance_type,
+            covariances.astype(np.float64),
+        )
+        self._set_parameters(parameters, np.result_type(weights, means, covariances))
+        self.n_features_in_ = means.shape[1]
+        return self
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted mixture to a safetensors file, atomically; see `fastgmm.model.persistence`."""
+        from ..model.persistence import save_mixture
+
+        self._check_is_fitted()
+        metadata = {"dtype": str(self.means_.dtype)}
+        for name in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_"):
+            if hasattr(self, name):
+                metadata[name.rstrip("_")] = str(getattr(self, name))
+        save_mixture(
+            path,
+            weights=self.weights_,
+            means=self.means_,
+            covariances=self.covariances_,
+            precisions_cholesky=self.precisions_cholesky_,
+            covariance_type=self.covariance_type,
+            metadata=metadata,
+        )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a mixture written by `save`, validated; `FormatError` says what is wrong with a bad file."""
+        from ..model.persistence import load_mixture
+
+        file = load_mixture(path)
+        self = cls(len(file.weights), covariance_type=file.covariance_type)
+        parameters = MixtureParameters(
+            file.weights, file.means, file.precisions_cholesky, file.covariance_type, file.covariances
+        )
+        self._set_parameters(parameters, np.dtype(file.metadata.get("dtype", "float64")))
+        self.n_features_in_ = file.means.shape[1]
+        return self
+
+    def _n_parameters(self) -> int:
+        """Number of free parameters."""
+        n_components, n_features = self.means_.shape
+        return _structure(self.covariance_type).n_parameters(n_components, n_features)
+
+    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
+        """Check rows to score and prepare the parameters as they stand now."""
+        dtype = None
+        if self.means_.dtype == np.float64 or self.precisions_cholesky_.dtype == np.float64:
+            dtype = np.float64
+        parameters = MixtureParameters(
+            np.asarray(self.weights_, np.float64),
+            np.asarray(self.means_, np.float64),
+            np.asarray(self.precisions_cholesky_, np.float64),
+            self.covariance_type,
+        )
+        source = self._read(X, reset=False, dtype=dtype)
+        if source.n_features != parameters.means.shape[1]:
+            raise ValueError(
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
+                f"{parameters.means.shape[1]} features as input."
+            )
+        return source, MixtureKernels(parameters, source.dtype)
+
+    def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        """Weighted total log-likelihood and total weight."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        weight = check.check_sample_weight(sample_weight, source.n_samples)
+        with thread_limit(self.n_jobs):
+            total = kernels.log_likelihood(source.chunks(), weight)
+        return total, float(source.n_samples if weight is None else weight.sum())
+
+    def _fit(self, X: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
+        """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
+        self._check_parameters()
+        before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
+        try:
+            with thread_limit(self.n_jobs):
+                source = self._read(X, reset=True, min_samples=2, finite=False)
+                result, log_likelihood, labels = self._fit_source(source, sample_weight, want_labels)
+        except BaseException:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+        self._set_parameters(result.parameters, source.dtype)
+        self.converged_ = result.converged
+        self.stop_reason_ = result.stop_reason
+        self.n_iter_ = len(result.lower_bounds)
+        self.lower_bounds_ = [source.dtype.type(bound) for bound in result.lower_bounds]
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
+        self.log_likelihood_ = log_likelihood
+        if self.max_iter > 0:
+            warn_about_result(result, self.reg_covar)
+        return labels
+
+    def _fit_source(
+        self, source: ArraySource, sample_weight: ArrayLike | None, want_labels: bool
+    ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
+        """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
+        if source.n_samples < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
+                f"{source.n_samples}"
+            )
+        names = self._column_names()
+        weight = check.check_sample_weight(sample_weight, source.n_samples)
+        columns = summarise_columns(source, weight)
+        if not columns.finite:
+            check.raise_nonfinite(source, type(self).__name__, names)
+        check_columns(columns, names)
+        warn_about_columns(columns, self.reg_covar, names)
+        problem = StartProblem(
+            source, columns, weight, int(self.n_components), self.covariance_type, float(self.reg_covar)
+        )
+        user = self._user_start(source.n_features)
+        bound = -np.inf
+        starts: list[Start]
+        if self.warm_start and hasattr(self, "converged_"):
+            starts, bound = [lambda: self._previous_parameters(source.n_features)], float(self.lower_bound_)
+        else:
+            rng = check.check_random_state(self.random_state)
+            starts = [lambda: initial_parameters(problem, self.init_params, user, rng)] * self.n_init
+        observer = _Observer(self, source.n_samples)
+        try:
+            result = fit_best(problem, starts, EMOptions(self.tol, self.max_iter), observer, bound)
+        except SingularCovarianceError as error:
+            raise name_column(error, names, source.dtype) from None
+        labels = np.empty(source.n_samples, np.int64) if want_labels else None
+        kernels = MixtureKernels(result.parameters, source.dtype)
+        return result, kernels.log_likelihood(source.chunks(), weight, labels), labels
+
+    def _check_parameters(self) -> None:
+        check.check_parameters(type(self).__name__, self.get_params(deep=False), CONSTRAINTS, InvalidParameterError)
+
+    def _user_start(self, n_features: int) -> UserStart:
+        """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""
+        structure = _structure(self.covariance_type)
+        weights, means, factors = None, None, None
+        if self.weights_init is not None:
+            self.weights_init = check.check_weights(self.weights_init, self.n_components)
+            weights = self.weights_init.astype(np.float64)
+        if self.means_init is not None:
+            self.means_init = check.check_means(self.means_init, self.n_components, n_features)
+            means = self.means_init.astype(np.float64)
+        if self.precisions_init is not None:
+            shape = structure.shape(self.n_components, n_features)
+            self.precisions_init = check.check_precisions(self.precisions_init, self.covariance_type, shape)
+            factors = structure.cholesky_of_precisions(self.precisions_init.astype(np.float64))
+        return UserStart(weights, means, factors)
+
+    def _previous_parameters(self, n_features: int) -> MixtureParameters:
+        """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
+        structure = _structure(self.covariance_type)
+        shape = (self.n_components, n_features)
+        if self.means_.shape != shape or self.covariances_.shape != structure.shape(*shape):
+            raise ValueError(
+                f"warm_start=True continues a fit with means of shape {self.means_.shape} and covariances of shape "
+                f"{self.covariances_.shape}, but n_components, covariance_type and X now ask for {shape} and "
+                f"{structure.shape(*shape)}. Set warm_start=False to start anew."
+            )
+        return MixtureParameters(
+            np.asarray(self.weights_, np.float64),
+            np.asarray(self.means_, np.float64),
+            np.asarray(self.precisions_cholesky_, np.float64),
+            self.covariance_type,
+            np.asarray(self.covariances_, np.float64),
+        )
+
+    def _set_parameters(self, parameters: MixtureParameters, dtype: Any) -> None:
+        """Set the fitted arrays, in the dtype of the data."""
+        structure = _structure(parameters.covariance_type)
+        factors = parameters.precisions_cholesky
+        covariances = structure.covariances(factors) if parameters.covariances is None else parameters.covariances
+        self.weights_ = parameters.weights.astype(dtype)
+        self.means_ = parameters.means.astype(dtype)
+        self.covariances_ = covariances.astype(dtype)
+        self.precisions_cholesky_ = factors.astype(dtype)
+        self.precisions_ = structure.precisions(factors).astype(dtype)
+
+
+class _Observer:
+    """Passes what happens during a fit on to `verbose` output and the user's callback."""
+
+    def __init__(self, estimator: GaussianMixture, n_samples: int) -> None:
+        self._report = VerboseReport(estimator.verbose, estimator.verbose_interval)
+        self._callback, self._max_iter, self._n_samples = estimator.callback, estimator.max_iter, n_samples
+
+    def begin(self, init: int) -> None:
+        self._report.begin(init)
+
+    def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> bool:
+        self._report.iteration(n_iter, monitor.change)
+        if self._callback is None:
+            return False
+        info = IterationInfo(init, n_iter, self._max_iter, monitor.lower_bound, monitor.change, self._n_samples)
+        return self._callback(info) is True
+
+    def end(self, result: EMResult) -> None:
+        self._report.end(result.converged, result.lower_bounds[-1])
+
+
+def _structure(covariance_type: str) -> CovarianceStructure:
+    """Look a covariance type up; InvalidParameterError for an unknown one."""
+    check.check_parameters(
+        "GaussianMixture",
+        {"covariance_type": covariance_type},
+        {"covariance_type": CONSTRAINTS["covariance_type"]},
+        InvalidParameterError,
+    )
+    return STRUCTURES[covariance_type]

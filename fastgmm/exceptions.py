@@ -1,0 +1,63 @@
+"""Errors and warnings of fastgmm.
+
+ValueError
+ ├─ InvalidParameterError    a constructor argument is outside its range (also a TypeError)
+ ├─ NotFittedError           a method needs a fitted model (also an AttributeError)
+ └─ SingularCovarianceError  a component's covariance cannot be inverted
+UserWarning
+ ├─ ConvergenceWarning       a fit ended without converging
+ ├─ RegularizationWarning    reg_covar is not small against a column's variance
+ ├─ ConstantColumnWarning    a column does not vary
+ └─ EmptyComponentWarning    a component lost all its rows
+
+Where scikit-learn is installed, what the estimators raise is also an instance of scikit-learn's class of that name.
+"""
+
+__all__ = [
+    "ConstantColumnWarning",
+    "ConvergenceWarning",
+    "EmptyComponentWarning",
+    "InvalidParameterError",
+    "NotFittedError",
+    "RegularizationWarning",
+    "SingularCovarianceError",
+]
+
+
+class InvalidParameterError(ValueError, TypeError):
+    """A constructor argument is outside its range."""
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A method that needs a fitted model was called before `fit`."""
+
+
+class SingularCovarianceError(ValueError):
+    """A component's covariance is singular to working precision.
+
+    Attributes
+    ----------
+    component : int
+        Index of the component; -1 for a covariance shared by all.
+    column : int
+        The column that weighs most in the direction without variance.
+    """
+
+    component: int
+    column: int
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit ended without converging."""
+
+
+class RegularizationWarning(UserWarning):
+    """`reg_covar` is not small against the variance of a column, so that it changes the result."""
+
+
+class ConstantColumnWarning(UserWarning):
+    """A column does not vary; its fitted variance is `reg_covar`."""
+
+
+class EmptyComponentWarning(UserWarning):
+    """A component lost all its rows during the fit."""

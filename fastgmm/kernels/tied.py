@@ -1,0 +1,45 @@
+"""Tied covariance: one triangular factor shared by all components.
+
+A block is whitened once, so that a pair costs what it costs under a spherical covariance. Only first moments are
+accumulated: the pooled scatter follows from the scatter of the data about a fixed point, computed once per fit
+(model/covariance.py, which also says when that difference is too small to trust).
+"""
+
+from ._compile import jit
+from .passes import make_passes
+from .spherical import accumulate_diff, compute_squared_distance
+
+
+@jit()
+def compute_whitened(xt, factor, white):
+    """white[e] = sum_{d <= e} factor[d, e] xt[d]; white: (n_features, block), overwritten."""
+    white[:] = 0
+    for e in range(xt.shape[0]):
+        out = white[e]
+        for d in range(0, e + 1, 4):
+            x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
+            u0, u1, u2, u3 = factor[d, e], factor[d + 1, e], factor[d + 2, e], factor[d + 3, e]
+            for p in range(out.shape[0]):
+                out[p] += u0 * x0[p] + u1 * x1[p] + u2 * x2[p] + u3 * x3[p]
+
+
+@jit()
+def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
+    """mahalanobis[k, p] = |x U - mean U|^2; offsets hold mean U; (n_components, block), overwritten."""
+    white = scratch[: xt.shape[0]]
+    compute_whitened(xt, parameters.factors[0], white)
+    for k in range(mahalanobis.shape[0]):
+        compute_squared_distance(white, parameters.offsets[k], mahalanobis[k])
+
+
+@jit()
+def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_outer):
+    """Add sum_p r (x - mean) of every component; sum_outer is left alone."""
+    for k in range(resp.shape[0]):
+        if block_resp[k] > 0:
+            accumulate_diff(xt, resp[k], parameters.means[k], sum_diff[k])
+
+
+accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes(
+    "tied", compute_mahalanobis, accumulate_block
+)

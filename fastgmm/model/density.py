@@ -1,0 +1,315 @@
+"""Densities, responsibilities and sufficient statistics of rows under a mixture: the bridge to the kernels.
+
+Rows arrive as (first, block) pairs: the index of the block's first row and a C-contiguous array of float32 or float64.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .covariance import STRUCTURES, TIED_CANCELLATION, CovarianceStructure, padded
+from .parameters import Array, MixtureParameters
+from .statistics import SufficientStatistics
+
+Rows = Iterable[tuple[int, NDArray[Any]]]
+RespOf = Callable[[int, int], NDArray[Any]]
+
+_EMPTY = np.empty(0)
+_NO_RESP = np.empty((0, 0))
+_NO_LABELS = np.empty(0, np.int64)
+
+
+def _read_only(block: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view: mutable and read-only arrays would compile separately."""
+    view = block.view()
+    view.flags.writeable = False
+    return view
+
+
+class MixtureKernels:
+    """A mixture prepared for the kernels of its covariance type: shifted, padded, in the dtype of the rows.
+
+    Parameters
+    ----------
+    parameters : MixtureParameters
+    dtype : float32 or float64
+    shift : ndarray of shape (n_features,), default: the mean of the mixture
+        Subtracted from rows and means in float64, so that a common offset costs no digits.
+    """
+
+    def __init__(self, parameters: MixtureParameters, dtype: Any, shift: Array | None = None) -> None:
+        from ..kernels.passes import KernelParameters
+
+        self.parameters, self.dtype = parameters, np.dtype(dtype)
+        self.structure: CovarianceStructure = STRUCTURES[parameters.covariance_type]
+        n_components, n_features = parameters.means.shape
+        self.shift = parameters.weights @ parameters.means if shift is None else shift
+        n_padded = padded(n_features)
+        factor_shape, self._outer_shape = self.structure.kernel_shapes(n_components, n_padded)
+        means = np.zeros((n_components, n_padded), self.dtype)
+        means[:, :n_features] = parameters.means - self.shift
+        # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
+        self.means = means[:, :n_features].astype(np.float64)
+        factors, offsets = self.structure.kernel_factors(parameters, self.means)
+        with np.errstate(divide="ignore", over="ignore"):
+            log_const = (
+                np.log(parameters.weights)
+                + self.structure.log_det_precision_chol(parameters.precisions_cholesky, n_components, n_features)
+                - 0.5 * n_features * np.log(2 * np.pi)
+            )
+            self.log_const = log_const
+            self._kernel_parameters = KernelParameters(
+                np.ascontiguousarray(self.shift, np.float64),
+                log_const.astype(self.dtype),
+                means,
+                _pad(factors, factor_shape, self.dtype),
+                _pad(offsets, means.shape, self.dtype),
+            )
+
+    def _plan(self, n_samples: int) -> tuple[int, int]:
+        """Rows per block and number of slots for a call on n_samples rows."""
+        from ..kernels import parallel
+
+        n_components, n_padded = self._kernel_parameters.means.shape
+        block = parallel.block_size(n_samples, n_padded, self.dtype.itemsize)
+        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + int(np.prod(self._outer_shape)))
+        return block, parallel.slot_count(n_samples, block, slot_bytes)
+
+    def _calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Cut blocks into what one call may take, so that control returns to Python several times a second."""
+        from ..kernels import parallel
+
+        size = parallel.rows_per_call(self.structure.flops_per_row(*self.parameters.means.shape), bytes_per_row)
+        for start, block in rows:
+            for first in range(0, len(block), size):
+                yield start + first, _read_only(block[first : first + size])
+
+    def accumulate(
+        self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None
+    ) -> SufficientStatistics:
+        """Add up the statistics of all rows.
+
+        `resp(first, last)` gives responsibilities of shape (last - first, n_components) for these rows; without it
+        they come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
+        which `StatisticsPass` adds.
+        """
+        from ..kernels import parallel
+        from ..kernels.passes import SlotStatistics
+
+        kernels = self.structure.kernels
+        n_components, n_padded = self._kernel_parameters.means.shape
+        slots: SlotStatistics | None = None
+        total: SlotStatistics | None = None
+        for first, block in self._calls(rows, 1 if resp is None else 8 * n_components):
+            block_rows, n_slots = self._plan(len(block))
+            if slots is None or len(slots.totals) != n_slots:
+                total = _merge(total, slots)
+                slots = SlotStatistics(
+                    np.zeros((n_slots, 2)),
+                    np.zeros((n_slots, n_components)),
+                    np.zeros((n_slots, n_components, n_padded)),
+                    np.zeros((n_slots, *self._outer_shape)),
+                )
+            last = first + len(block)
+            weight = _EMPTY if sample_weight is None else sample_weight[first:last]
+            given = _NO_RESP if resp is None else np.ascontiguousarray(resp(first, last), np.float64)
+            parallel.run_slots(
+                kernels.accumulate_pass,
+                kernels.accumulate_slot,
+                n_slots,
+                *(block, weight, given, block_rows, self._kernel_parameters, slots),
+            )
+        return self._statistics(_merge(total, slots))
+
+    def _statistics(self, merged: Any) -> SufficientStatistics:
+        n_features = len(self.shift)
+        sum_resp, sum_diff = merged.sum_resp[0], merged.sum_diff[0, :, :n_features]
+        outer = merged.sum_outer[0]
+        if outer.shape[1] > 1:
+            outer = outer[:, :n_features]
+        if outer.shape[2] > 1:
+            outer = outer[:, :, :n_features]
+        sum_outer = self.structure.sum_outer(outer, sum_resp, sum_diff, self.means)
+        return SufficientStatistics(
+            float(merged.totals[0, 0]),
+            sum_resp,
+            sum_diff,
+            sum_outer,
+            means=self.means + self.shift,
+            n_far=int(merged.totals[0, 1]),
+        )
+
+    def score(
+        self,
+        rows: Rows,
+        log_prob_norm: NDArray[Any] | None = None,
+        labels: NDArray[np.int64] | None = None,
+        resp: NDArray[Any] | None = None,
+    ) -> None:
+        """Fill the given arrays (one entry per row) with log-densities in nats, labels and responsibilities.
+
+        Nothing of size n_samples x n_components exists unless `resp` is given; labels alone need no exponential.
+        """
+        from ..kernels import parallel
+        from ..kernels.passes import ScoreOutput
+
+        kernels = self.structure.kernels
+        no_resp = np.empty((0, 0), self.dtype)
+        no_norm = np.empty(0, self.dtype)
+        for first, block in self._calls(rows):
+            last = first + len(block)
+            block_rows, n_slots = self._plan(len(block))
+            output = ScoreOutput(
+                no_norm if log_prob_norm is None else log_prob_norm[first:last],
+                _NO_LABELS if labels is None else labels[first:last],
+                no_resp if resp is None else resp[first:last],
+                np.zeros(n_slots, np.int64),
+            )
+            parallel.run_slots(
+                kernels.score_pass,
+                kernels.score_slot,
+                n_slots,
+                *(block, block_rows, self._kernel_parameters, output),
+            )
+            if output.n_far.any():
+                self._score_far(block, output)
+
+    def log_likelihood(
+        self, rows: Rows, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
+    ) -> float:
+        """Return the weighted total log-density of the rows in nats, and fill `labels` on the way if given."""
+        sums = []
+        for first, block in self._calls(rows, self.dtype.itemsize):
+            last = first + len(block)
+            log_prob_norm = np.empty(len(block), self.dtype)
+            self.score([(0, block)], log_prob_norm, None if labels is None else labels[first:last])
+            weight = np.ones(len(block)) if sample_weight is None else sample_weight[first:last]
+            present = weight > 0  # a row without weight may lie where the density underflows
+            sums.append(float(np.sum(weight[present] * log_prob_norm[present], dtype=np.float64)))
+        return math.fsum(sums)
+
+    def _score_far(self, block: NDArray[Any], output: Any) -> None:
+        """Redo rows whose squared distances overflow, scaled by a power of two: rare, so plain NumPy.
+
+        Their log-density may be -inf, but the nearest component is known and probabilities are never NaN.
+        """
+        n_components = len(self.parameters.means)
+        factors, _ = self.structure.kernel_factors(self.parameters, self.means)
+        factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
+        sharpest = np.abs(factors).max()
+        reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
+        far = np.flatnonzero(reach > float(np.finfo(self.dtype).max) ** 0.45 / sharpest)
+        x = block[far].astype(np.float64)
+        scale = 2.0 ** -np.ceil(np.log2(np.abs(x).max() + np.abs(self.parameters.means).max()))
+        distance = np.empty((len(far), n_components))  # in units of (sharpest / scale)^2
+        for k, mean in enumerate(self.parameters.means):
+            diff, factor = x * scale - mean * scale, factors[k] / sharpest
+            white = diff @ factor if factor.shape[0] > 1 else diff * factor
+            distance[:, k] = (white**2).sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            unit = sharpest / scale
+            nearest = distance.min(axis=1, keepdims=True)
+            log_ratio = self.log_const - 0.5 * (distance - nearest) * unit * unit
+            peak = log_ratio.max(axis=1, keepdims=True)
+            unnormalised = np.exp(log_ratio - peak)
+            total = unnormalised.sum(axis=1, keepdims=True)
+            norm = ((peak + np.log(total))[:, 0] - 0.5 * nearest[:, 0] * unit * unit).astype(self.dtype)
+        if len(output.log_prob_norm):
+            output.log_prob_norm[far] = norm
+        if len(output.labels):
+            output.labels[far] = log_ratio.argmax(axis=1)
+        if len(output.resp):
+            output.resp[far] = unnormalised / total
+
+
+def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zero-pad trailing features; single entries stay single."""
+    if values.shape == shape and values.dtype == dtype and values.flags.c_contiguous:
+        return values
+    out = np.zeros(shape, dtype)
+    out[tuple(slice(0, n) for n in values.shape)] = values
+    return out
+
+
+def _merge(total: Any, slots: Any) -> Any:
+    """Add the slots up in their order; the result has one slot."""
+    if slots is None:
+        return total
+    merged = type(slots)(*(np.add.reduce(array, axis=0, keepdims=True) for array in slots))
+    if total is None:
+        return merged
+    return type(slots)(*(a + b for a, b in zip(total, merged, strict=True)))
+
+
+class StatisticsPass:
+    """One EM pass over the rows of a fit, whatever the covariance type.
+
+    For a tied covariance, the pooled second moment is the scatter of the data about `shift` (computed once) minus what
+    the means account for. Where that difference keeps too few digits (components very far apart against their
+    width), the pass accumulates the scatter pair by pair with the kernels of full covariances instead.
+
+    Parameters
+    ----------
+    rows : callable returning the rows anew at each call
+    dtype : float32 or float64
+    shift : ndarray of shape (n_features,)
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+
+    def __init__(
+        self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None
+    ) -> None:
+        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
+        self._scatter: Array | None = None
+        self._pairwise = False
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
+        structure = STRUCTURES[parameters.covariance_type]
+        if not structure.pools_components:
+            return self._accumulate(parameters, resp)
+        if not self._pairwise:
+            if self._scatter is None:
+                self._scatter = self._data_scatter()
+            statistics = self._accumulate(parameters, resp)
+            pooled = statistics.sum_outer + self._scatter
+            if _smallest_ratio(pooled, self._scatter) > TIED_CANCELLATION:
+                return replace(statistics, sum_outer=pooled)
+            self._pairwise = True
+        statistics = self._accumulate(_as_full(parameters), resp)
+        return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
+
+    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
+        return MixtureKernels(parameters, self.dtype, self.shift).accumulate(self.rows(), self.sample_weight, resp)
+
+    def _data_scatter(self) -> Array:
+        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift."""
+        n_features = len(self.shift)
+        unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
+        return self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
+
+
+def _as_full(parameters: MixtureParameters) -> MixtureParameters:
+    """The same mixture with one factor per component."""
+    factor = parameters.precisions_cholesky
+    return MixtureParameters(
+        parameters.weights, parameters.means, np.repeat(factor[None], len(parameters.weights), axis=0), "full"
+    )
+
+
+def _smallest_ratio(part: Array, whole: Array) -> float:
+    """Smallest share of `whole` that `part` holds along any direction (generalised eigenvalue); 0 if undefined."""
+    scale = np.sqrt(np.diagonal(whole))
+    if not np.all(scale > 0):
+        return 0.0
+    part, whole = part / scale / scale[:, None], whole / scale / scale[:, None]
+    try:
+        lower = np.linalg.cholesky(whole)
+    except np.linalg.LinAlgError:
+        return 0.0
+    half = np.linalg.solve(lower, part)
+    return float(np.linalg.eigvalsh(np.linalg.solve(lower, half.T)).min())

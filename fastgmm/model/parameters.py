@@ -1,0 +1,31 @@
+"""The parameters of a mixture, always float64 inside the library."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MixtureParameters:
+    """A Gaussian mixture.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_components,)
+    means : ndarray of shape (n_components, n_features)
+    precisions_cholesky : ndarray
+        Upper triangular U with U U^T = precision, shaped as `covariance_type` says: full (n_components, n_features,
+        n_features), tied (n_features, n_features), diag (n_components, n_features), spherical (n_components,).
+    covariance_type : str
+    covariances : ndarray or None
+        Same shape. None where only densities are wanted.
+    """
+
+    weights: Array
+    means: Array
+    precisions_cholesky: Array
+    covariance_type: str
+    covariances: Array | None = None

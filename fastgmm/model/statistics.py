@@ -1,0 +1,41 @@
+"""Sufficient statistics of a mixture: they add up over chunks, threads, processes and machines."""
+
+from dataclasses import dataclass
+
+from .parameters import Array
+
+
+@dataclass(frozen=True)
+class SufficientStatistics:
+    """Responsibility-weighted sums of x - mean about the means the responsibilities were computed with.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Weighted total log-likelihood of the rows, in nats.
+    sum_resp : ndarray of shape (n_components,)
+    sum_diff : ndarray of shape (n_components, n_features)
+    sum_outer : ndarray, shaped like the covariances of the type; tied: the sum over components.
+    means : ndarray of shape (n_components, n_features)
+        What the sums are centred on: the parameters' means as the kernels rounded them.
+    n_far : int
+        Rows whose distance to every component left the floating-point range.
+    """
+
+    log_likelihood: float
+    sum_resp: Array
+    sum_diff: Array
+    sum_outer: Array
+    means: Array
+    n_far: int = 0
+
+    def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        """Combine the statistics of two disjoint sets of rows under the same parameters."""
+        return SufficientStatistics(
+            self.log_likelihood + other.log_likelihood,
+            self.sum_resp + other.sum_resp,
+            self.sum_diff + other.sum_diff,
+            self.sum_outer + other.sum_outer,
+            self.means,
+            self.n_far + other.n_far,
+        )

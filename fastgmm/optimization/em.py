@@ -1,0 +1,91 @@
+"""Expectation-maximisation (Dempster, Laird and Rubin, 1977): statistics of all rows, new parameters, repeat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..exceptions import SingularCovarianceError
+from ..model.covariance import EPS, ILL_DEFINED, PIVOT_ROUNDINGS, STRUCTURES, SingularComponent
+from ..model.density import StatisticsPass
+from ..model.parameters import Array, MixtureParameters
+from ..model.statistics import SufficientStatistics
+from .convergence import ConvergenceMonitor
+
+# A variance below (16 roundings of the column's own standard deviation)^2 is what equal rows leave behind.
+VARIANCE_ROUNDINGS = 16
+
+
+@dataclass(frozen=True)
+class EMResult:
+    """Where a run of EM ended. `lower_bounds` are means per sample in nats, each before its M-step."""
+
+    parameters: MixtureParameters
+    lower_bounds: list[float]
+    stop_reason: str
+    largest_fall: float
+
+    @property
+    def converged(self) -> bool:
+        return self.stop_reason == "converged"
+
+
+def m_step(
+    statistics: SufficientStatistics, covariance_type: str, reg_covar: float, column_variance: Array
+) -> MixtureParameters:
+    """Return the parameters of maximum likelihood given the statistics, plus `reg_covar` on every variance.
+
+    Raises SingularCovarianceError (with `component`, `weight`, `column`) where a covariance is singular to working
+    precision; `column_variance` is the scale against which precision is measured.
+    """
+    structure = STRUCTURES[covariance_type]
+    n_components, n_features = statistics.means.shape
+    weights = statistics.sum_resp / statistics.sum_resp.sum()
+    counts = np.where(statistics.sum_resp > 0, statistics.sum_resp, 1.0)
+    offsets = statistics.sum_diff / counts[:, None]
+    covariances = structure.estimate_covariances(statistics, counts, offsets, reg_covar)
+    try:
+        floor = (VARIANCE_ROUNDINGS * EPS) ** 2 * column_variance
+        structure.check_variances(covariances, floor)
+        factors = structure.cholesky(covariances, rtol=PIVOT_ROUNDINGS * n_features * EPS)
+    except SingularComponent as singular:
+        raise singular_covariance(singular, weights) from None
+    return MixtureParameters(weights, statistics.means + offsets, factors, covariance_type, covariances)
+
+
+def singular_covariance(singular: SingularComponent, weights: Array) -> SingularCovarianceError:
+    """Describe a singular component; the estimator adds the column's name."""
+    pooled = singular.component < 0
+    where = "The shared covariance" if pooled else f"Component {singular.component}"
+    weight = "" if pooled else f" (weight {weights[singular.component]:.3g})"
+    error = SingularCovarianceError(f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}.")
+    error.component, error.column = singular.component, singular.column
+    return error
+
+
+def run_em(
+    estimate_statistics: StatisticsPass,
+    parameters: MixtureParameters,
+    *,
+    reg_covar: float,
+    column_variance: Array,
+    max_iter: int,
+    monitor: ConvergenceMonitor,
+    after_iteration: Callable[[int, ConvergenceMonitor], bool],
+) -> EMResult:
+    """Iterate from `parameters` until the monitor, `after_iteration` (returning True) or `max_iter` says stop."""
+    stop_reason = "max_iter"
+    for n_iter in range(1, max_iter + 1):
+        statistics = estimate_statistics(parameters)
+        if statistics.n_far:
+            raise ValueError(
+                f"{statistics.n_far} rows are so far from every component that their squared distances leave the "
+                "floating-point range. Rescale the data or remove these rows."
+            )
+        parameters = m_step(statistics, parameters.covariance_type, reg_covar, column_variance)
+        reason = monitor.update(statistics.log_likelihood / float(statistics.sum_resp.sum()))
+        stopped = after_iteration(n_iter, monitor)
+        if reason is not None or stopped:
+            stop_reason = reason or "callback"
+            break
+    return EMResult(parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall)

@@ -1,0 +1,122 @@
+"""Rows as the kernels read them: C-contiguous float32 or float64 blocks, without a copy of the whole where possible."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+CONVERTED_BYTES = 8 * 2**20
+
+
+class ArraySource:
+    """A two-dimensional array read in blocks.
+
+    C-contiguous float32 and float64 arrays (read-only memory maps included) are handed out as they are; anything else
+    is converted block by block, to float64 unless it is float32.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    dtype : float32 or float64, default: float32 for float32 data, else float64
+    """
+
+    def __init__(self, X: NDArray[Any], dtype: Any = None) -> None:
+        self.X = X
+        self.n_samples, self.n_features = X.shape
+        if dtype is None:
+            dtype = np.float32 if X.dtype.newbyteorder("=") == np.float32 else np.float64
+        self.dtype = np.dtype(dtype)
+        self._direct = X.flags.c_contiguous and X.flags.aligned and X.dtype == self.dtype
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, block)."""
+        if self._direct:
+            yield 0, self.X
+            return
+        size = max(1024, CONVERTED_BYTES // (self.n_features * self.dtype.itemsize) // 1024 * 1024)
+        for first in range(0, self.n_samples, size):
+            yield first, self._converted(self.X[first : first + size])
+
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+        return self._converted(self.X[index])
+
+    def _converted(self, block: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(block, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What a fit must know of its columns beforehand, from one pass over the rows of positive weight.
+
+    Attributes
+    ----------
+    minimum, maximum, mean, variance : ndarrays of shape (n_features,), float64
+    total_weight : float
+    finite : bool
+        Whether every value (of any weight) is finite; if not, the other attributes mean nothing.
+    """
+
+    minimum: Array
+    maximum: Array
+    mean: Array
+    variance: Array
+    total_weight: float
+    finite: bool
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Columns whose values are all equal."""
+        return self.minimum == self.maximum
+
+
+def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -> ColumnSummary:
+    """Summarise the columns in one pass; memory independent of n_samples."""
+    from ..kernels import parallel
+    from ..kernels.columns import summarise_columns_pass, summarise_columns_slot
+
+    shift = source.take(np.zeros(1, np.int64))[0].astype(np.float64)
+    shift = np.where(np.isfinite(shift), shift, 0.0)
+    size = parallel.rows_per_call(100.0 * source.n_features)
+    summaries = []
+    for start, chunk in source.chunks():
+        for first in range(0, len(chunk), size):
+            block = chunk[first : first + size].view()
+            block.flags.writeable = False
+            n_slots = max(1, min(32, len(block) // 1024))
+            summary = np.empty((n_slots, 5, source.n_features))
+            begin = start + first
+            weight = np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]
+            parallel.run_slots(
+                summarise_columns_pass, summarise_columns_slot, n_slots, block, weight, shift, summary
+            )
+            summaries.append(summary)
+    merged = np.concatenate(summaries)
+    total = float(source.n_samples if sample_weight is None else sample_weight.sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        offset = merged[:, 2].sum(axis=0) / total
+        variance = np.maximum(merged[:, 3].sum(axis=0) / total - offset**2, 0.0)
+    return ColumnSummary(
+        merged[:, 0].min(axis=0),
+        merged[:, 1].max(axis=0),
+        shift + offset,
+        variance,
+        total,
+        bool(np.isfinite(merged[:, 4]).all()),
+    )
+
+
+def first_nonfinite(source: ArraySource) -> tuple[int, int, float] | None:
+    """Return row, column and value of the first NaN or infinity, or None."""
+    for start, chunk in source.chunks():
+        for first in range(0, len(chunk), 4096):
+            block = chunk[first : first + 4096]
+            bad = ~np.isfinite(block)
+            if bad.any():
+                row, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
+                return start + first + int(row), int(column), float(block[row, column])
+    return None

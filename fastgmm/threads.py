@@ -1,0 +1,42 @@
+"""How many threads a call may use: a context manager that restores what was set before, also on error."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def available_threads() -> int:
+    """Processors this process may use: its affinity mask, capped by its control group's quota (Linux)."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control group, or the word "max"
+        pass
+    return count
+
+
+@contextmanager
+def thread_limit(n_jobs: int | None) -> Iterator[int]:
+    """Limit passes started from this Python thread to `n_jobs` threads; None and -1 mean all that are available.
+
+    Negative numbers count back from all, as in joblib: -2 leaves one processor free.
+    """
+    from .kernels.parallel import set_n_threads
+
+    available = available_threads()
+    if n_jobs is None:
+        n_threads = available
+    elif n_jobs < 0:
+        n_threads = max(1, available + 1 + n_jobs)
+    else:
+        n_threads = n_jobs
+    previous = set_n_threads(n_threads)
+    try:
+        yield n_threads
+    finally:
+        set_n_threads(previous)

@@ -1,0 +1,119 @@
+"""`sample` draws from the mixture it claims to draw from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.stats import chi2, chisquare, kstest
+from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
+
+from fastgmm import GaussianMixture
+from fastgmm.exceptions import NotFittedError
+from tests import reference
+from tests.reference import Mixture
+
+N = 20_000
+WEIGHTS = np.array([0.5, 0.3, 0.2])
+MEANS = np.array([[0.0, 0.0, 0.0], [20.0, 0.0, -5.0], [0.0, 30.0, 10.0]])
+ROOT = np.array([[2.0, 0.0, 0.0], [0.8, 1.0, 0.0], [-0.5, 0.3, 0.7]])
+COVARIANCES = {
+    "full": np.stack([ROOT @ ROOT.T, np.diag([1.0, 4.0, 0.25]), 2.0 * ROOT.T @ ROOT]),
+    "tied": ROOT @ ROOT.T,
+    "diag": np.array([[1.0, 4.0, 0.25], [2.0, 2.0, 3.0], [0.5, 1.0, 9.0]]),
+    "spherical": np.array([1.0, 4.0, 0.25]),
+}
+
+
+@pytest.fixture
+def model(covariance_type):
+    """Three Gaussians at least 5 standard deviations apart."""
+    model = GaussianMixture.from_parameters(WEIGHTS, MEANS, COVARIANCES[covariance_type], covariance_type)
+    return model.set_params(random_state=0)
+
+
+@pytest.fixture
+def dense(covariance_type):
+    mixture = Mixture(WEIGHTS, MEANS, COVARIANCES[covariance_type], covariance_type)
+    return reference.dense_covariances(mixture)
+
+
+def test_component_counts_are_multinomial(model):
+    _, labels = model.sample(N)
+    assert chisquare(np.bincount(labels, minlength=3), N * WEIGHTS).pvalue > 1e-4
+    # A draw that rounded N * WEIGHTS would pass the line above, but never vary.
+    model.set_params(random_state=np.random.RandomState(1))
+    counts = np.array([np.bincount(model.sample(100)[1], minlength=3) for _ in range(400)])
+    np.testing.assert_allclose(counts.var(axis=0), 100 * WEIGHTS * (1 - WEIGHTS), rtol=0.3)
+
+
+def test_rows_of_each_component_follow_its_gaussian(model, dense):
+    X, labels = model.sample(N)
+    for k in range(3):
+        whitened = np.linalg.solve(np.linalg.cholesky(dense[k]), (X[labels == k] - MEANS[k]).T)
+        assert kstest(np.sum(whitened**2, axis=0), chi2(3).cdf).pvalue > 1e-4
+        for coordinate in whitened:
+            assert kstest(coordinate, "norm").pvalue > 1e-4
+        correlation = np.corrcoef(whitened) - np.eye(3)
+        assert np.abs(correlation).max() < 5 / np.sqrt(whitened.shape[1])
+
+
+def test_a_fit_to_a_sample_recovers_the_parameters(model, dense, covariance_type):
+    X, _ = model.sample(N)
+    fitted = GaussianMixture(3, covariance_type=covariance_type, n_init=3, random_state=0).fit(X)
+    order = cdist(MEANS, fitted.means_).argmin(axis=1)
+    assert np.all(np.abs(fitted.weights_[order] - WEIGHTS) < 5 * np.sqrt(WEIGHTS * (1 - WEIGHTS) / N))
+    variances = np.diagonal(dense, axis1=1, axis2=2)
+    nk = N * WEIGHTS[:, np.newaxis]
+    assert np.all(np.abs(fitted.means_[order] - MEANS) < 5 * np.sqrt(variances / nk))
+    found = reference.dense_covariances(
+        Mixture(fitted.weights_, fitted.means_, fitted.covariances_, covariance_type)
+    )
+    # Var(sample covariance of d and e) = (variance_d variance_e + covariance^2) / n, for Gaussians.
+    spread = variances[:, :, np.newaxis] * variances[:, np.newaxis, :] + dense**2
+    assert np.all(np.abs(found[order] - dense) < 5 * np.sqrt(spread / nk[:, :, np.newaxis]))
+
+
+def test_rows_are_grouped_by_component_and_typed_as_scikit_learn_types_them(model, covariance_type):
+    peer = SklearnGaussianMixture(3, covariance_type=covariance_type, random_state=0)
+    peer.weights_, peer.means_, peer.covariances_ = WEIGHTS, MEANS, COVARIANCES[covariance_type]
+    for n_samples in (1, 2, 100):
+        (X, labels), (peer_X, peer_labels) = model.sample(n_samples), peer.sample(n_samples)
+        assert (X.shape, X.dtype) == (peer_X.shape, peer_X.dtype)
+        assert (labels.shape, labels.dtype) == (peer_labels.shape, peer_labels.dtype)
+        assert np.all(np.diff(labels) >= 0)
+
+
+def test_an_integer_seed_gives_the_same_sample_each_time_and_a_generator_advances(model):
+    (X, labels), (X_again, labels_again) = model.sample(10), model.sample(10)
+    np.testing.assert_array_equal(X, X_again)
+    np.testing.assert_array_equal(labels, labels_again)
+    assert not np.array_equal(X, model.set_params(random_state=1).sample(10)[0])
+    model.set_params(random_state=np.random.RandomState(0))
+    assert not np.array_equal(model.sample(10)[0], model.sample(10)[0])
+
+
+def test_a_model_of_float32_data_samples_float64_rows(blobs, covariance_type):
+    X, labels = blobs
+    model = GaussianMixture(3, covariance_type=covariance_type, init_params=labels, random_state=0)
+    sample, _ = model.fit(X.astype(np.float32)).sample(N)
+    assert sample.dtype == np.float64
+    np.testing.assert_allclose(sample.mean(axis=0), X.mean(axis=0), atol=5 * X.std() / np.sqrt(N))
+
+
+def test_a_component_of_weight_zero_is_never_drawn():
+    model = GaussianMixture.from_parameters([1.0, 0.0], [[0.0], [1e6]], [1.0, 1.0], "spherical")
+    X, labels = model.sample(1000)
+    assert not labels.any()
+    assert np.abs(X).max() < 10
+
+
+@pytest.mark.parametrize("n_samples", [0, -1])
+def test_sampling_less_than_one_row_is_refused(n_samples, model):
+    with pytest.raises(ValueError, match="Invalid value for 'n_samples'"):
+        model.sample(n_samples)
+
+
+def test_sampling_before_fitting_is_refused():
+    with pytest.raises(NotFittedError, match="This GaussianMixture instance is not fitted yet"):
+        GaussianMixture().sample()
