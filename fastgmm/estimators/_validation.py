@@ -21,14 +21,13 @@ def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
     """
     if sparse.issparse(X):
         raise TypeError(
-            "Sparse data was passed, but dense data is required. Use '.toarray()' to convert to a dense numpy array."
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense numpy "
+            "array."
         )
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{array}\n")
-    if array.dtype.kind not in "fiub":
-        array = array.astype(np.float64)
-    elif array.dtype.itemsize > 8:  # long double
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:  # objects; long double
         array = array.astype(np.float64)
     if array.ndim != 2:
         if array.ndim > 2:
@@ -87,7 +86,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:
-        raise ValueError("Sample weights must be 1D array or scalar")
+        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}.")
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
     bad = ~(np.isfinite(weight) & (weight >= 0))
@@ -209,7 +208,7 @@ def check_precisions(precisions: Any, covariance_type: str, shape: tuple[int, ..
 
 def check_covariances(covariances: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return user covariances of this shape, symmetric positive definite or positive."""
-    return _check_definite(covariances, f"{covariance_type} covariance", shape)
+    return _check_definite(covariances, f"{covariance_type} covariances", shape)
 
 
 def _check_definite(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -225,9 +224,12 @@ def _check_definite(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[A
 
 
 def _float_array(values: Any, name: str) -> NDArray[Any]:
+    """Return float32 or float64 values, finite."""
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"The parameter '{name}' contains NaN or infinity.")
+        if np.isnan(array).any():
+            raise ValueError(f"Input {name} contains NaN.")
+        raise ValueError(f"Input {name} contains infinity or a value too large for {array.dtype!r}.")
     return array

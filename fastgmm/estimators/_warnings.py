@@ -42,8 +42,8 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -
     constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
     if constant:
         warnings.warn(
-            f"Column {', '.join(constant)} is constant: its fitted variance is reg_covar = {reg_covar:g}, and it tells "
-            "the components nothing. Drop it.",
+            f"X has no variance along column {', column '.join(constant)}: its fitted variance is reg_covar = "
+            f"{reg_covar:g}, and it tells the components nothing. Drop it.",
             ConstantColumnWarning,
             stacklevel=5,
         )

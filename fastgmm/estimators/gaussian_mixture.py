@@ -272,9 +272,9 @@ class GaussianMixture(MixtureEstimator):
             Further constructor parameters.
         """
         structure = _structure(covariance_type)
-        weights = np.atleast_1d(np.asarray(weights))
-        means = check.check_means(means, len(weights), np.atleast_2d(means).shape[-1])
-        weights = check.check_weights(weights, len(means))
+        n_components, n_features = np.shape(means) if np.ndim(means) == 2 else (np.size(weights), 1)
+        means = check.check_means(means, n_components, n_features)
+        weights = check.check_weights(weights, n_components)
         covariances = check.check_covariances(covariances, covariance_type, structure.shape(*means.shape))
         self = cls(len(weights), covariance_type=covariance_type, **params)
         parameters = MixtureParameters(

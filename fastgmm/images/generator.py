@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from ..estimators.gaussian_mixture import GaussianMixture
-from ..exceptions import NotFittedError, RegularizationWarning
+from ..exceptions import ConvergenceWarning, NotFittedError, RegularizationWarning
 from ..model.covariance import STRUCTURES
 from ..representation.pca import PCA
 from .grid import save_grid
@@ -239,9 +239,18 @@ class ImageGenerator:
             n_jobs=self.n_jobs,
         )
         with warnings.catch_warnings():
-            # Here reg_covar is meant to dominate the directions of least variance.
+            # Here reg_covar is meant to dominate the directions of least variance, at the price of a likelihood
+            # that may fall a little; running out of iterations is reported below.
             warnings.simplefilter("ignore", RegularizationWarning)
-            return mixture.fit(Z)
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(Z)
+        if mixture.stop_reason_ == "max_iter":
+            warnings.warn(
+                f"A mixture did not converge in {self.max_iter} iterations; increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return mixture
 
     def _draw(self, c: int, count: int, rng: np.random.Generator) -> FloatArray:
         """Draw `count` rows of class number `c`: from its mixture, or without labels from its component."""

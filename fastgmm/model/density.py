@@ -211,7 +211,7 @@ class MixtureKernels:
             white = diff @ factor if factor.shape[0] > 1 else diff * factor
             distance[:, k] = (white**2).sum(axis=1)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            unit = sharpest / scale
+            unit = min(sharpest / scale, 1e300)  # finite, so that a difference of 0 stays 0
             nearest = distance.min(axis=1, keepdims=True)
             log_ratio = self.log_const - 0.5 * (distance - nearest) * unit * unit
             peak = log_ratio.max(axis=1, keepdims=True)

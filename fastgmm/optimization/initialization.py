@@ -89,15 +89,22 @@ def _estimated(
         given = np.asarray(init_params(problem.source.X, n_components, random_state))
     elif not isinstance(init_params, str):
         given = np.asarray(init_params)
-    if given is not None and given.shape in ((n_samples,), (n_samples, n_components)):
-        return _from_rows(problem, problem.source, problem.sample_weight, _check_given(given, n_components))
+    if given is not None:
+        rows, resp, means = (n_samples,), (n_samples, n_components), (n_components, problem.source.n_features)
+        if given.shape not in (rows, resp, means):
+            raise ValueError(
+                f"init_params must give labels of shape {rows}, responsibilities of shape {resp} or means of shape "
+                f"{means}; got shape {given.shape}."
+            )
+        if given.shape in (rows, resp):
+            return _from_rows(problem, problem.source, problem.sample_weight, _check_given(given, n_components))
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
     index = _sample_index(problem, rng)
     rows = problem.source.take(index)
     weight = None if problem.sample_weight is None else problem.sample_weight[index]
     sample = ArraySource(rows)
-    if init_params == "random":
+    if given is None and init_params == "random":
         resp = rng.random((len(rows), n_components))
         return _from_rows(problem, sample, weight, resp / resp.sum(axis=1, keepdims=True))
     scale = np.sqrt(problem.columns.variance)
@@ -106,18 +113,13 @@ def _estimated(
     xt[: rows.shape[1]] = ((rows - problem.columns.mean) / scale).T
     sample_weight = np.ones(len(rows)) if weight is None else weight
     if given is not None:
-        if given.shape != (n_components, problem.source.n_features):
-            raise ValueError(
-                f"A start must be labels of shape ({n_samples},), responsibilities of shape ({n_samples}, "
-                f"{n_components}) or means of shape ({n_components}, {problem.source.n_features}); got {given.shape}."
-            )
         centers = np.zeros((n_components, len(xt)))
         centers[:, : rows.shape[1]] = (given - problem.columns.mean) / scale
     elif init_params == "random_from_data":
         centers = np.ascontiguousarray(xt[:, rng.choice(len(rows), n_components, replace=False)].T)
     else:
         centers = kmeans_plusplus(xt, sample_weight, n_components, rng)
-    labels = kmeans(xt, sample_weight, centers, KMEANS_MAX_ITER if init_params == "kmeans" else 0)
+    labels = kmeans(xt, sample_weight, centers, KMEANS_MAX_ITER if given is None and init_params == "kmeans" else 0)
     return _from_rows(problem, sample, weight, labels)
 
 
@@ -126,13 +128,13 @@ def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
     if given.ndim == 1:
         if given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= n_components:
             raise ValueError(
-                f"Start labels must be integers from 0 to {n_components - 1}; got {given.dtype} values from "
+                f"Labels in init_params must be integers from 0 to {n_components - 1}; got {given.dtype} values from "
                 f"{given.min()} to {given.max()}."
             )
         return given
     resp = np.asarray(given, dtype=np.float64)
     if not np.isfinite(resp).all() or resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1, atol=1e-6):
-        raise ValueError("Start responsibilities must be finite and non-negative, and every row must sum to 1.")
+        raise ValueError("Responsibilities in init_params must be finite and non-negative, and every row must sum to 1.")
     return resp
 
 
