@@ -86,7 +86,7 @@ class FullPass:
 
     def __init__(self, coef: np.ndarray, offset: np.ndarray) -> None:
         n_components, n_coef, n_features = coef.shape
-        self.block = int(np.clip(262144 // (n_components * n_features), 64, 8192))
+        self.block = int(np.clip(393216 // (n_components * n_features), 64, 8192))
         self.coef, self.offset = coef, offset
         shape = (n_components, self.block, n_features)
         self.whitened, self.scratch = np.empty(shape, dtype=coef.dtype), np.empty(shape, dtype=coef.dtype)

@@ -26,9 +26,7 @@ def fit_progress(every_iteration: bool = False) -> Iterator[Callable[["Iteration
     describe = _describer()
     with bar:
         task = bar.add_task("finding a start", total=None)
-        yield lambda info: bar.update(
-            task, completed=info.n_iter, total=info.max_iter, description=describe(info)
-        )
+        yield lambda info: bar.update(task, completed=info.n_iter, total=info.max_iter, description=describe(info))
 
 
 def _make_bar() -> Any:

@@ -49,13 +49,9 @@ class InitParams(StrEnum):
     random = "random"
 
 
-Model = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, help="A model file, as `fastgmm fit` writes it.")
-]
+Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A model file, as `fastgmm fit` writes it.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-Seed = Annotated[
-    int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")
-]
+Seed = Annotated[int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,9 +96,7 @@ def fit(
         Path,
         typer.Argument(exists=True, dir_okay=False, help="A .npy file of shape (n_samples, n_features)."),
     ],
-    n_components: Annotated[
-        int, typer.Option("-k", "--n-components", min=1, help="Components of the mixture.")
-    ],
+    n_components: Annotated[int, typer.Option("-k", "--n-components", min=1, help="Components of the mixture.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write (safetensors).")],
     covariance_type: Annotated[
         CovarianceType, typer.Option(help="Structure of the covariances.")

@@ -150,7 +150,8 @@ def message(action, expected):
     except expected as error:
         return str(error)
 
-imported = sorted({"sklearn", "joblib", "pandas", "polars"} & {name.partition(".")[0] for name in sys.modules})
+watched = {"sklearn", "joblib", "pandas", "polars"}
+imported = sorted(watched & {name.partition(".")[0] for name in sys.modules})
 import pandas as pd
 
 frame = pd.DataFrame(X, columns=["a", "b", "c"])

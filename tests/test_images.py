@@ -55,9 +55,7 @@ def test_score_is_the_exact_density_of_the_pixels(digits, covariance_type):
     generator = ImageGenerator(2, covariance_type=covariance_type, pca_components=20, tol=0.1, random_state=0)
     few = labels < 3
     for fitted in (generator.fit(images[few], labels=labels[few]), generator.fit(images[few])):
-        np.testing.assert_allclose(
-            fitted.score_samples(images[:50]), dense_log_prob(fitted, images[:50]), rtol=1e-9
-        )
+        np.testing.assert_allclose(fitted.score_samples(images[:50]), dense_log_prob(fitted, images[:50]), rtol=1e-9)
 
 
 def test_held_out_digits_score_better_than_under_one_gaussian(digits):
@@ -123,9 +121,7 @@ def test_noise_gives_the_dropped_directions_their_variance(digits):
     residual = rows - pca.inverse_transform(pca.transform(rows))
     assert (residual**2).sum() / (2000 * 54) == pytest.approx(pca.noise_variance_, rel=0.05)
     plain = generator.generate(2000, random_state=0).reshape(2000, -1)
-    assert np.abs(plain - pca.inverse_transform(pca.transform(plain))).mean() < 0.1 * np.sqrt(
-        pca.noise_variance_
-    )
+    assert np.abs(plain - pca.inverse_transform(pca.transform(plain))).mean() < 0.1 * np.sqrt(pca.noise_variance_)
 
 
 def test_bytes_and_floats_are_the_same_images(digits):

@@ -90,9 +90,7 @@ def test_constant_columns_leave_the_density_finite(X, n_components, whiten):
 
 def test_integers_are_read_as_numbers(X):
     counts = np.rint(X - X.min()).astype(np.uint8)
-    np.testing.assert_array_equal(
-        PCA(2).fit(counts).transform(counts), PCA(2).fit(counts * 1.0).transform(counts)
-    )
+    np.testing.assert_array_equal(PCA(2).fit(counts).transform(counts), PCA(2).fit(counts * 1.0).transform(counts))
 
 
 @pytest.mark.parametrize("n_components", [0, 7, -1, 0.0, 1.0, 1.5, True, "all"])

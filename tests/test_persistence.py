@@ -26,9 +26,7 @@ def make_parameters(covariance_type, dtype=np.float64, n_components=3, n_feature
         precisions_cholesky = 1 / np.sqrt(covariances)
     else:
         # Columns of very different scale: the checks must not mistake units for ill-conditioning.
-        roots = rng.standard_normal((n_matrices, n_features, n_features)) * np.geomspace(
-            1e-5, 1e5, n_features
-        )
+        roots = rng.standard_normal((n_matrices, n_features, n_features)) * np.geomspace(1e-5, 1e5, n_features)
         covariances = roots.transpose(0, 2, 1) @ roots
         lower = np.linalg.cholesky(covariances)
         precisions_cholesky = np.triu(np.linalg.inv(lower).transpose(0, 2, 1))

@@ -134,9 +134,7 @@ def _draw_covariances(
         scales = rng.uniform(0.3, 1.0, (n_components, n_features))
         return scales**2, scales[:, np.newaxis] * identity
     if covariance_type not in ("full", "tied"):
-        raise ValueError(
-            f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {covariance_type!r}"
-        )
+        raise ValueError(f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {covariance_type!r}")
     n_matrices = n_components if covariance_type == "full" else 1
     rotations = np.linalg.qr(rng.standard_normal((n_matrices, n_features, n_features))).Q
     transforms = rotations * rng.uniform(0.3, 1.0, (n_matrices, 1, n_features))

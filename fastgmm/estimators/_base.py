@@ -4,11 +4,15 @@ import inspect
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import exceptions
+from ..model import sampling
+from ..model.density import MixtureKernels
+from ..model.parameters import MixtureParameters
 from ..representation.source import ArraySource
-from ._validation import as_matrix, check_finite
+from ..threads import thread_limit
+from ._validation import as_matrix, check_finite, check_random_state, check_sample_weight
 
 try:
     from sklearn.base import BaseEstimator, DensityMixin
@@ -18,10 +22,10 @@ try:
     from sklearn.utils.validation import _check_feature_names, _check_n_features
 except ImportError:
 
-    class DensityMixin:  # type: ignore[no-redef]
+    class DensityMixin:
         """Stands in for scikit-learn's marker class."""
 
-    class BaseEstimator:  # type: ignore[no-redef]
+    class BaseEstimator:
         """Parameters as scikit-learn's base class handles them: read from the signature of `__init__`."""
 
         @classmethod
@@ -68,35 +72,45 @@ except ImportError:
 
     def _check_feature_names(estimator: Any, X: Any, *, reset: bool) -> None:
         columns = getattr(X, "columns", None)
-        named = columns is not None and all(isinstance(name, str) for name in columns)
-        names = np.asarray(list(columns), dtype=object) if named else None
+        names = None
+        if columns is not None and all(isinstance(name, str) for name in columns):
+            names = np.array(list(columns), dtype=object)
         if reset:
             estimator.__dict__.pop("feature_names_in_", None)
             if names is not None:
                 estimator.feature_names_in_ = names
-        elif names is not None and hasattr(estimator, "feature_names_in_"):
-            if list(names) != list(estimator.feature_names_in_):
-                raise ValueError(
-                    f"The feature names should match those that were passed during fit: "
-                    f"{list(estimator.feature_names_in_)}. Got {list(names)}."
-                )
+        elif names is not None and list(names) != list(getattr(estimator, "feature_names_in_", names)):
+            raise ValueError(
+                f"The feature names should match those that were passed during fit: "
+                f"{list(estimator.feature_names_in_)}. Got {list(names)}."
+            )
 
 else:
 
-    class ConvergenceWarning(exceptions.ConvergenceWarning, _SklearnConvergenceWarning):  # type: ignore[no-redef]
+    class ConvergenceWarning(exceptions.ConvergenceWarning, _SklearnConvergenceWarning):
         """fastgmm's and scikit-learn's warning at once."""
 
-    class NotFittedError(exceptions.NotFittedError, _SklearnNotFittedError):  # type: ignore[no-redef]
+    class NotFittedError(exceptions.NotFittedError, _SklearnNotFittedError):
         """fastgmm's and scikit-learn's error at once."""
 
-    class InvalidParameterError(exceptions.InvalidParameterError, _SklearnInvalidParameterError):  # type: ignore[no-redef]
+    class InvalidParameterError(exceptions.InvalidParameterError, _SklearnInvalidParameterError):
         """fastgmm's and scikit-learn's error at once."""
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
-    """Input handling that every mixture estimator shares."""
+    """What every mixture estimator does alike: read rows, predict, score, sample."""
 
-    def _read(self, X: Any, *, reset: bool, min_samples: int = 1, dtype: Any = None, finite: bool = True) -> ArraySource:
+    weights_: NDArray[Any]
+    means_: NDArray[Any]
+    covariances_: NDArray[Any]
+    precisions_cholesky_: NDArray[Any]
+    covariance_type: str
+    n_jobs: int | None
+    random_state: int | np.random.RandomState | None
+
+    def _read(
+        self, X: Any, *, reset: bool, min_samples: int = 1, dtype: Any = None, finite: bool = True
+    ) -> ArraySource:
         """Check X and its column names and return its rows; with `reset` remember width and names."""
         owner = type(self).__name__
         array = as_matrix(X, owner, min_samples)
@@ -120,3 +134,86 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that define a usable model are there, fitted or set by hand."""
         return all(hasattr(self, name) for name in ("weights_", "means_", "precisions_cholesky_"))
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        labels = np.empty(source.n_samples, np.int64)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), labels=labels)
+        return labels
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each component for each row, shape (n_samples, n_components)."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), resp=resp)
+        return resp
+
+    def score_samples(self, X: Any) -> NDArray[Any]:
+        """Return the log-density of each row in nats, shape (n_samples,)."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        log_prob_norm = np.empty(source.n_samples, source.dtype)
+        with thread_limit(self.n_jobs):
+            kernels.score(source.chunks(), log_prob_norm=log_prob_norm)
+        return log_prob_norm
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the (weighted) mean log-density per row, in nats."""
+        total, weight = self._log_likelihood(X, sample_weight)
+        return total / weight
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Draw rows from the mixture.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64, grouped by component
+        y : ndarray of shape (n_samples,), int64
+            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call.
+        """
+        self._check_is_fitted()
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        rng = check_random_state(self.random_state)
+        means = np.asarray(self.means_, np.float64)
+        counts = sampling.component_counts(self.weights_, int(n_samples), rng)
+        X = np.empty((int(n_samples), means.shape[1]))
+        first = 0
+        covariances = np.asarray(self.covariances_, np.float64)
+        for _, rows in sampling.sample_blocks(means, covariances, self.covariance_type, counts, rng):
+            X[first : first + len(rows)] = rows
+            first += len(rows)
+        return X, np.repeat(np.arange(len(counts)), counts)
+
+    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
+        """Check rows to score and prepare the parameters as they stand now."""
+        dtype = None
+        if self.means_.dtype == np.float64 or self.precisions_cholesky_.dtype == np.float64:
+            dtype = np.float64
+        parameters = MixtureParameters(
+            np.asarray(self.weights_, np.float64),
+            np.asarray(self.means_, np.float64),
+            np.asarray(self.precisions_cholesky_, np.float64),
+            self.covariance_type,
+        )
+        source = self._read(X, reset=False, dtype=dtype)
+        if source.n_features != parameters.means.shape[1]:
+            raise ValueError(
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
+                f"{parameters.means.shape[1]} features as input."
+            )
+        return source, MixtureKernels(parameters, source.dtype)
+
+    def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        """Weighted total log-likelihood and total weight."""
+        self._check_is_fitted()
+        source, kernels = self._score_input(X)
+        weight = check_sample_weight(sample_weight, source.n_samples)
+        with thread_limit(self.n_jobs):
+            total = kernels.log_likelihood(source.chunks(), weight)
+        return total, float(source.n_samples if weight is None else weight.sum())

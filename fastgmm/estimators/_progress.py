@@ -1,7 +1,11 @@
 """What a fit tells while it runs: an object per iteration for callbacks, scikit-learn's lines for `verbose`."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..optimization.convergence import ConvergenceMonitor
+from ..optimization.em import EMResult
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,29 @@ class VerboseReport:
         else:
             lapse = time.perf_counter() - self._start
             print(f"Initialization {outcome} time lapse {lapse:.5f}s\t lower bound {lower_bound:.5f}.")
+
+
+Callback = Callable[[IterationInfo], bool | None]
+
+
+class FitReporter:
+    """Passes what happens during a fit on to `verbose` output and the user's callback."""
+
+    def __init__(self, report: VerboseReport, callback: Callback | None, max_iter: int, n_samples: int) -> None:
+        self._report, self._callback, self._max_iter, self._n_samples = report, callback, max_iter, n_samples
+
+    def begin(self, init: int) -> None:
+        """Announce a start."""
+        self._report.begin(init)
+
+    def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> bool:
+        """Report an iteration; True if the callback wants to stop."""
+        self._report.iteration(n_iter, monitor.change)
+        if self._callback is None:
+            return False
+        info = IterationInfo(init, n_iter, self._max_iter, monitor.lower_bound, monitor.change, self._n_samples)
+        return self._callback(info) is True
+
+    def end(self, result: EMResult) -> None:
+        """Report how a start ended."""
+        self._report.end(result.converged, result.lower_bounds[-1])

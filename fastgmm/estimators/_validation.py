@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ..exceptions import InvalidParameterError
+from ..model.covariance import STRUCTURES
 from ..representation.source import ArraySource, first_nonfinite
 
 Array = NDArray[np.float64]
@@ -120,21 +121,29 @@ class Constraint:
         self.words, self.accepts = words, accepts
 
 
+def _is_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def integer(minimum: int) -> Constraint:
-    return Constraint(
-        f"an int in the range [{minimum}, inf)",
-        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and v >= minimum,
-    )
+    """An int of at least `minimum`."""
+    return Constraint(f"an int in the range [{minimum}, inf)", lambda v: _is_int(v) and v >= minimum)
 
 
 def real(minimum: float) -> Constraint:
+    """A finite or infinite float of at least `minimum`."""
     return Constraint(
         f"a float in the range [{minimum}, inf)",
-        lambda v: isinstance(v, Real) and not isinstance(v, bool) and v >= minimum,
+        lambda v: _is_real(v) and v >= minimum,
     )
 
 
 def one_of(*options: str) -> Constraint:
+    """One of these strings."""
     words = ", ".join(repr(option) for option in sorted(options))
     return Constraint(f"a str among {{{words}}}", lambda v: isinstance(v, str) and v in options)
 
@@ -149,9 +158,12 @@ ARRAY_LIKE = Constraint(
 )
 CALLABLE = Constraint("a callable", callable)
 VERBOSE = [integer(0), *BOOLEAN]
-N_JOBS = [Constraint("an int other than 0", lambda v: isinstance(v, Integral) and not isinstance(v, bool) and v != 0), NONE]
+N_JOBS = [
+    Constraint("an int other than 0", lambda v: _is_int(v) and v != 0),
+    NONE,
+]
 RANDOM_STATE = [
-    Constraint("an int in the range [0, 4294967295]", lambda v: isinstance(v, Integral) and 0 <= v <= 2**32 - 1),
+    Constraint("an int in the range [0, 4294967295]", lambda v: _is_int(v) and 0 <= v <= 2**32 - 1),
     Constraint("an instance of 'numpy.random.mtrand.RandomState'", lambda v: isinstance(v, np.random.RandomState)),
     NONE,
 ]
@@ -203,18 +215,18 @@ def check_means(means: Any, n_components: int, n_features: int) -> NDArray[Any]:
 
 def check_precisions(precisions: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return user precisions of this shape, symmetric positive definite or positive."""
-    return _check_definite(precisions, f"{covariance_type} precision", shape)
+    return _check_definite(precisions, covariance_type, f"{covariance_type} precision", shape)
 
 
 def check_covariances(covariances: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return user covariances of this shape, symmetric positive definite or positive."""
-    return _check_definite(covariances, f"{covariance_type} covariances", shape)
+    return _check_definite(covariances, covariance_type, f"{covariance_type} covariances", shape)
 
 
-def _check_definite(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _check_definite(values: Any, covariance_type: str, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     array = _float_array(values, name)
     check_shape(array, shape, name)
-    if name.startswith(("full", "tied")):
+    if STRUCTURES[covariance_type].is_matrix:
         for matrix in array.reshape(-1, shape[-1], shape[-1]):
             if not (np.allclose(matrix, matrix.T) and np.all(np.linalg.eigvalsh(matrix) > 0)):
                 raise ValueError(f"'{name}' should be symmetric, positive-definite")

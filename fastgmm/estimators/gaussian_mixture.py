@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import SingularCovarianceError
-from ..model import sampling
 from ..model.covariance import STRUCTURES, CovarianceStructure
 from ..model.density import MixtureKernels
 from ..model.parameters import MixtureParameters
-from ..optimization.convergence import ConvergenceMonitor
 from ..optimization.em import EMResult
 from ..optimization.initialization import METHODS, StartProblem, UserStart, initial_parameters
 from ..optimization.restarts import EMOptions, Start, fit_best
@@ -21,7 +19,7 @@ from ..representation.source import ArraySource, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError, MixtureEstimator
-from ._progress import IterationInfo, VerboseReport
+from ._progress import Callback, FitReporter, VerboseReport
 from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
 
 CONSTRAINTS: dict[str, list[check.Constraint]] = {
@@ -140,7 +138,7 @@ class GaussianMixture(MixtureEstimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
-        callback: Callable[[IterationInfo], bool | None] | None = None,
+        callback: Callback | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -166,7 +164,8 @@ class GaussianMixture(MixtureEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
-        y : ignored
+        y : None
+            Ignored.
         sample_weight : array-like of shape (n_samples,) or None
             A weight of 2 means the row twice, 0 means the row absent.
 
@@ -190,75 +189,23 @@ class GaussianMixture(MixtureEstimator):
         assert labels is not None
         return labels
 
-    def predict(self, X: Any) -> NDArray[np.int64]:
-        """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
-        labels = np.empty(source.n_samples, np.int64)
-        with thread_limit(self.n_jobs):
-            kernels.score(source.chunks(), labels=labels)
-        return labels
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each component for each row, shape (n_samples, n_components)."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
-        resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
-        with thread_limit(self.n_jobs):
-            kernels.score(source.chunks(), resp=resp)
-        return resp
-
-    def score_samples(self, X: Any) -> NDArray[Any]:
-        """Return the log-density of each row in nats, shape (n_samples,)."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
-        log_prob_norm = np.empty(source.n_samples, source.dtype)
-        with thread_limit(self.n_jobs):
-            kernels.score(source.chunks(), log_prob_norm=log_prob_norm)
-        return log_prob_norm
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the (weighted) mean log-density per row, in nats."""
-        total, weight = self._log_likelihood(X, sample_weight)
-        return total / weight
-
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
         return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
 
     def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight); smaller is better."""
+        """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight)."""
         total, weight = self._log_likelihood(X, sample_weight)
         return -2 * total + self._n_parameters() * math.log(weight)
 
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Draw rows from the mixture.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float64, grouped by component
-        y : ndarray of shape (n_samples,), int64
-            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call.
-        """
-        self._check_is_fitted()
-        if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample."
-            )
-        rng = check.check_random_state(self.random_state)
-        means = np.asarray(self.means_, np.float64)
-        counts = sampling.component_counts(self.weights_, int(n_samples), rng)
-        X = np.empty((int(n_samples), means.shape[1]))
-        first = 0
-        covariances = np.asarray(self.covariances_, np.float64)
-        for _, rows in sampling.sample_blocks(means, covariances, self.covariance_type, counts, rng):
-            X[first : first + len(rows)] = rows
-            first += len(rows)
-        return X, np.repeat(np.arange(len(counts)), counts)
-
     @classmethod
     def from_parameters(
-        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full", **params: Any
+        cls,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike,
+        covariance_type: str = "full",
+        **params: Any,
     ) -> Self:
         """Return a mixture with these parameters, ready to predict and sample.
 
@@ -326,34 +273,6 @@ class GaussianMixture(MixtureEstimator):
         n_components, n_features = self.means_.shape
         return _structure(self.covariance_type).n_parameters(n_components, n_features)
 
-    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
-        """Check rows to score and prepare the parameters as they stand now."""
-        dtype = None
-        if self.means_.dtype == np.float64 or self.precisions_cholesky_.dtype == np.float64:
-            dtype = np.float64
-        parameters = MixtureParameters(
-            np.asarray(self.weights_, np.float64),
-            np.asarray(self.means_, np.float64),
-            np.asarray(self.precisions_cholesky_, np.float64),
-            self.covariance_type,
-        )
-        source = self._read(X, reset=False, dtype=dtype)
-        if source.n_features != parameters.means.shape[1]:
-            raise ValueError(
-                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
-                f"{parameters.means.shape[1]} features as input."
-            )
-        return source, MixtureKernels(parameters, source.dtype)
-
-    def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
-        """Weighted total log-likelihood and total weight."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
-        weight = check.check_sample_weight(sample_weight, source.n_samples)
-        with thread_limit(self.n_jobs):
-            total = kernels.log_likelihood(source.chunks(), weight)
-        return total, float(source.n_samples if weight is None else weight.sum())
-
     def _fit(self, X: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
         """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
         self._check_parameters()
@@ -405,7 +324,8 @@ class GaussianMixture(MixtureEstimator):
         else:
             rng = check.check_random_state(self.random_state)
             starts = [lambda: initial_parameters(problem, self.init_params, user, rng)] * self.n_init
-        observer = _Observer(self, source.n_samples)
+        report = VerboseReport(self.verbose, self.verbose_interval)
+        observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
         try:
             result = fit_best(problem, starts, EMOptions(self.tol, self.max_iter), observer, bound)
         except SingularCovarianceError as error:
@@ -461,27 +381,6 @@ class GaussianMixture(MixtureEstimator):
         self.covariances_ = covariances.astype(dtype)
         self.precisions_cholesky_ = factors.astype(dtype)
         self.precisions_ = structure.precisions(factors).astype(dtype)
-
-
-class _Observer:
-    """Passes what happens during a fit on to `verbose` output and the user's callback."""
-
-    def __init__(self, estimator: GaussianMixture, n_samples: int) -> None:
-        self._report = VerboseReport(estimator.verbose, estimator.verbose_interval)
-        self._callback, self._max_iter, self._n_samples = estimator.callback, estimator.max_iter, n_samples
-
-    def begin(self, init: int) -> None:
-        self._report.begin(init)
-
-    def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> bool:
-        self._report.iteration(n_iter, monitor.change)
-        if self._callback is None:
-            return False
-        info = IterationInfo(init, n_iter, self._max_iter, monitor.lower_bound, monitor.change, self._n_samples)
-        return self._callback(info) is True
-
-    def end(self, result: EMResult) -> None:
-        self._report.end(result.converged, result.lower_bounds[-1])
 
 
 def _structure(covariance_type: str) -> CovarianceStructure:

@@ -93,9 +93,7 @@ class ImageGenerator:
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(
-        self, images: npt.ArrayLike, num_classes: int | None = None, labels: npt.ArrayLike | None = None
-    ) -> Self:
+    def fit(self, images: npt.ArrayLike, num_classes: int | None = None, labels: npt.ArrayLike | None = None) -> Self:
         """Learn the distribution of images; needs 8 bytes per pixel of memory beside them.
 
         Parameters
@@ -239,8 +237,8 @@ class ImageGenerator:
             n_jobs=self.n_jobs,
         )
         with warnings.catch_warnings():
-            # Here reg_covar is meant to dominate the directions of least variance, at the price of a likelihood
-            # that may fall a little; running out of iterations is reported below.
+            # Here reg_covar is meant to dominate the directions of least variance, and a likelihood that then
+            # falls a little is no news; running out of iterations is, and is reported below.
             warnings.simplefilter("ignore", RegularizationWarning)
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(Z)

@@ -14,9 +14,7 @@ _GAP = 96  # grey level between the images, apart from both black and white ones
 _TITLE_HEIGHT = 24  # pixels
 
 
-def image_grid(
-    images: npt.ArrayLike, n_columns: int = 10, padding: int = 1, scale: int = 4
-) -> npt.NDArray[np.uint8]:
+def image_grid(images: npt.ArrayLike, n_columns: int = 10, padding: int = 1, scale: int = 4) -> npt.NDArray[np.uint8]:
     """Lay images out in rows, each pixel enlarged to a square.
 
     Parameters
@@ -45,15 +43,11 @@ def image_grid(
     if pixels.ndim == 4 and pixels.shape[3] != 3:
         raise ValueError(f"images must have 1 or 3 channels to be shown, got {pixels.shape[3]}")
     if n_columns < 1 or padding < 0 or scale < 1:
-        raise ValueError(
-            f"n_columns, scale, padding must be at least 1, 1, 0, got {n_columns}, {scale}, {padding}"
-        )
+        raise ValueError(f"n_columns, scale, padding must be at least 1, 1, 0, got {n_columns}, {scale}, {padding}")
     n_images, height, width = pixels.shape[:3]
     step_down, step_right = height + padding, width + padding
     n_rows = -(-n_images // n_columns)
-    sheet = np.full(
-        (n_rows * step_down + padding, n_columns * step_right + padding, *pixels.shape[3:]), _GAP, np.uint8
-    )
+    sheet = np.full((n_rows * step_down + padding, n_columns * step_right + padding, *pixels.shape[3:]), _GAP, np.uint8)
     for i, image in enumerate(pixels):
         top, left = padding + (i // n_columns) * step_down, padding + (i % n_columns) * step_right
         sheet[top : top + height, left : left + width] = image

@@ -28,9 +28,7 @@ def check_images(images: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if pixels.dtype == np.uint8:
         return pixels / 255.0
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise TypeError(
-            f"images must be uint8 or floats in [0, 1], got {pixels.dtype}; divide by the largest value"
-        )
+        raise TypeError(f"images must be uint8 or floats in [0, 1], got {pixels.dtype}; divide by the largest value")
     outside = ~((pixels >= 0) & (pixels <= 1))  # true for NaN as well
     if outside.any():
         where = np.argwhere(outside)[0]

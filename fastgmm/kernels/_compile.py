@@ -84,7 +84,7 @@ class _Locator(_CacheLocator):
 
 
 class _CacheImpl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = (_Locator,)
 
 
 class _Cache(FunctionCache):
@@ -131,9 +131,7 @@ def jit(*, fastmath=FASTMATH, parallel=False):
         dispatcher = numba.njit(
             fastmath=set(fastmath), parallel=parallel, nogil=True, error_model="numpy", boundscheck=False
         )(function)
-        if (
-            dispatcher is not function and cache_folder() is not None
-        ):  # the same object under NUMBA_DISABLE_JIT=1
+        if dispatcher is not function and cache_folder() is not None:  # the same object under NUMBA_DISABLE_JIT=1
             dispatcher._cache = _Cache(function)
         return dispatcher
 

@@ -64,6 +64,4 @@ def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_ou
                 second[d + 3] += q3
 
 
-accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes(
-    "diag", compute_mahalanobis, accumulate_block
-)
+accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes("diag", compute_mahalanobis, accumulate_block)

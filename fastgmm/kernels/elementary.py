@@ -34,7 +34,7 @@ _ZERO32, _HALF32, _ONE32, _TWO32 = np.float32(0.0), np.float32(0.5), np.float32(
 
 @jit(fastmath=EXACT)
 def exp_float64(x):
-    """exp(x) for x <= 0 to 2.3e-16 relative (Taylor degree 13 on [-ln2/2, ln2/2]); 0 below -708."""
+    """Exponential of x <= 0 to 2.3e-16 relative (Taylor degree 13 on [-ln2/2, ln2/2]); 0 below -708."""
     clamped = x if x > _MIN64 else _MIN64
     n = math.floor(clamped * _LOG2E64 + 0.5)
     r = (clamped - n * _LN2_HI64) - n * _LN2_LO64
@@ -59,7 +59,7 @@ def exp_float64(x):
 
 @jit(fastmath=EXACT)
 def exp_float32(x):
-    """exp(x) for x <= 0 to 1.2e-7 relative (Taylor degree 7); 0 below -87."""
+    """Exponential of x <= 0 to 1.2e-7 relative (Taylor degree 7); 0 below -87."""
     clamped = x if x > _MIN32 else _MIN32
     n = np.float32(math.floor(clamped * _LOG2E32 + _HALF32))
     r = (clamped - n * _LN2_HI32) - n * _LN2_LO32
@@ -78,7 +78,7 @@ def exp_float32(x):
 
 @jit(fastmath=EXACT)
 def log_float64(x):
-    """log(x) for normal x > 0 to 1 ulp: x = 2^e m, m in [sqrt(1/2), sqrt(2)), log m = 2 atanh(s), s = (m-1)/(m+1)."""
+    """Logarithm of normal x > 0 to 1 ulp: x = 2^e m, m in [sqrt(1/2), sqrt(2)), log m = 2 atanh(s), s = (m-1)/(m+1)."""
     bits = np.float64(x).view(np.int64)
     e = (bits - 0x3FE6A09E667F3BCD) >> 52
     m = np.int64(bits - (e << 52)).view(np.float64)
@@ -99,7 +99,7 @@ def log_float64(x):
 
 @jit(fastmath=EXACT)
 def log_float32(x):
-    """log(x) for normal x > 0 to 2 ulp, as `log_float64` with a shorter series."""
+    """Logarithm of normal x > 0 to 2 ulp, as `log_float64` with a shorter series."""
     bits = np.float32(x).view(np.int32)
     e = np.int32(bits - np.int32(0x3F3504F3)) >> 23
     m = np.int32(bits - np.int32(e << 23)).view(np.float32)

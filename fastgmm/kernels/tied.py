@@ -40,6 +40,4 @@ def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_ou
             accumulate_diff(xt, resp[k], parameters.means[k], sum_diff[k])
 
 
-accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes(
-    "tied", compute_mahalanobis, accumulate_block
-)
+accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes("tied", compute_mahalanobis, accumulate_block)

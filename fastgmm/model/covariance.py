@@ -9,10 +9,8 @@ from importlib import import_module
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 
-from ..exceptions import SingularCovarianceError
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 
@@ -34,7 +32,7 @@ def padded(n_features: int) -> int:
     return -(-n_features // 4) * 4
 
 
-class SingularComponent(Exception):
+class SingularComponent(Exception):  # noqa: N818 - caught and turned into SingularCovarianceError
     """Internal: component `component` is singular along column `column`."""
 
     def __init__(self, component: int, column: int) -> None:
@@ -45,6 +43,7 @@ class CovarianceStructure(ABC):
     """What the layers above need to know of a covariance type."""
 
     name: str
+    is_matrix = False  # covariances are matrices, not variances
     pools_components = False  # one covariance for all: second moments are a sum over components
 
     @property
@@ -158,6 +157,7 @@ class Full(CovarianceStructure):
     """Each component has its own covariance matrix."""
 
     name = "full"
+    is_matrix = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
@@ -234,6 +234,7 @@ class Tied(CovarianceStructure):
     """All components share one covariance matrix."""
 
     name = "tied"
+    is_matrix = True
     pools_components = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -290,7 +291,23 @@ class Tied(CovarianceStructure):
         return linalg.cholesky(covariances, lower=True)
 
 
-class Diag(CovarianceStructure):
+class _Variances(CovarianceStructure):
+    """What structures without correlations share: all arithmetic is elementwise."""
+
+    def covariances(self, precisions_cholesky: Array) -> Array:
+        return 1 / precisions_cholesky**2
+
+    def precisions(self, precisions_cholesky: Array) -> Array:
+        return precisions_cholesky**2
+
+    def cholesky_of_precisions(self, precisions: Array) -> Array:
+        return np.sqrt(precisions)
+
+    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
+        return np.sqrt(covariances[k])
+
+
+class Diag(_Variances):
     """Each component has its own variance per feature."""
 
     name = "diag"
@@ -326,23 +343,11 @@ class Diag(CovarianceStructure):
         _check_above(covariances, np.zeros(covariances.shape[1]))
         return 1 / np.sqrt(covariances)
 
-    def covariances(self, precisions_cholesky: Array) -> Array:
-        return 1 / precisions_cholesky**2
-
-    def precisions(self, precisions_cholesky: Array) -> Array:
-        return precisions_cholesky**2
-
-    def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return np.sqrt(precisions)
-
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precisions_cholesky).sum(axis=1)
 
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        return np.sqrt(covariances[k])
 
-
-class Spherical(CovarianceStructure):
+class Spherical(_Variances):
     """Each component has one variance."""
 
     name = "spherical"
@@ -377,20 +382,8 @@ class Spherical(CovarianceStructure):
         _check_above(covariances[:, None], np.zeros(1))
         return 1 / np.sqrt(covariances)
 
-    def covariances(self, precisions_cholesky: Array) -> Array:
-        return 1 / precisions_cholesky**2
-
-    def precisions(self, precisions_cholesky: Array) -> Array:
-        return precisions_cholesky**2
-
-    def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return np.sqrt(precisions)
-
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return n_features * np.log(precisions_cholesky)
-
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        return np.sqrt(covariances[k])
 
 
 STRUCTURES: dict[str, CovarianceStructure] = {s.name: s for s in (Full(), Tied(), Diag(), Spherical())}

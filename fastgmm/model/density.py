@@ -77,7 +77,7 @@ class MixtureKernels:
         n_components, n_padded = self._kernel_parameters.means.shape
         block = parallel.block_size(n_samples, n_padded, self.dtype.itemsize)
         slot_bytes = 8 * (2 + n_components * (1 + n_padded) + int(np.prod(self._outer_shape)))
-        return block, parallel.slot_count(n_samples, block, slot_bytes)
+        return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 
     def _calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
         """Cut blocks into what one call may take, so that control returns to Python several times a second."""
@@ -260,9 +260,7 @@ class StatisticsPass:
     sample_weight : ndarray of shape (n_samples,) or None
     """
 
-    def __init__(
-        self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None
-    ) -> None:
+    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
         self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
         self._scatter: Array | None = None
         self._pairwise = False

@@ -137,9 +137,7 @@ def save_mixture(
     }
     values = (weights, means, covariances, precisions_cholesky)
     # safetensors writes the buffer as it lies in memory, so that it must be C-contiguous and little-endian.
-    tensors = {
-        name: np.ascontiguousarray(value, dtype="<f8") for name, value in zip(_TENSORS, values, strict=True)
-    }
+    tensors = {name: np.ascontiguousarray(value, dtype="<f8") for name, value in zip(_TENSORS, values, strict=True)}
     _check_metadata(path, header)
     _check_shapes(path, {name: tensor.shape for name, tensor in tensors.items()}, covariance_type)
     _check_values(path, tensors, covariance_type, np.dtype(header["dtype"]))

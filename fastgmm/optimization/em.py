@@ -27,6 +27,7 @@ class EMResult:
 
     @property
     def converged(self) -> bool:
+        """Whether the last change was in [0, tol)."""
         return self.stop_reason == "converged"
 
 
@@ -39,7 +40,7 @@ def m_step(
     precision; `column_variance` is the scale against which precision is measured.
     """
     structure = STRUCTURES[covariance_type]
-    n_components, n_features = statistics.means.shape
+    n_features = statistics.means.shape[1]
     weights = statistics.sum_resp / statistics.sum_resp.sum()
     counts = np.where(statistics.sum_resp > 0, statistics.sum_resp, 1.0)
     offsets = statistics.sum_diff / counts[:, None]
@@ -58,7 +59,9 @@ def singular_covariance(singular: SingularComponent, weights: Array) -> Singular
     pooled = singular.component < 0
     where = "The shared covariance" if pooled else f"Component {singular.component}"
     weight = "" if pooled else f" (weight {weights[singular.component]:.3g})"
-    error = SingularCovarianceError(f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}.")
+    error = SingularCovarianceError(
+        f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}."
+    )
     error.component, error.column = singular.component, singular.column
     return error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..model.covariance import STRUCTURES, padded
 from ..model.density import StatisticsPass
@@ -37,6 +37,7 @@ class UserStart:
 
     @property
     def complete(self) -> bool:
+        """Whether nothing is left to estimate."""
         return self.weights is not None and self.means is not None and self.precisions_cholesky is not None
 
 
@@ -54,14 +55,16 @@ class StartProblem:
 
 def initial_parameters(
     problem: StartProblem,
-    init_params: str | NDArray[Any] | Callable[..., Any],
+    init_params: str | ArrayLike | Callable[..., Any],
     user: UserStart,
     random_state: np.random.RandomState,
 ) -> MixtureParameters:
     """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user fixed."""
     structure = STRUCTURES[problem.covariance_type]
     if user.complete:
-        assert user.weights is not None and user.means is not None and user.precisions_cholesky is not None
+        assert user.weights is not None
+        assert user.means is not None
+        assert user.precisions_cholesky is not None
         covariances = structure.covariances(user.precisions_cholesky)
         return MixtureParameters(
             user.weights, user.means, user.precisions_cholesky, problem.covariance_type, covariances
@@ -80,7 +83,9 @@ def initial_parameters(
 
 
 def _estimated(
-    problem: StartProblem, init_params: str | NDArray[Any] | Callable[..., Any], random_state: np.random.RandomState
+    problem: StartProblem,
+    init_params: str | ArrayLike | Callable[..., Any],
+    random_state: np.random.RandomState,
 ) -> MixtureParameters:
     """Resolve the start into labels or responsibilities of some rows and estimate from these rows."""
     n_samples, n_components = problem.source.n_samples, problem.n_components
@@ -90,13 +95,13 @@ def _estimated(
     elif not isinstance(init_params, str):
         given = np.asarray(init_params)
     if given is not None:
-        rows, resp, means = (n_samples,), (n_samples, n_components), (n_components, problem.source.n_features)
-        if given.shape not in (rows, resp, means):
+        shapes = [(n_samples,), (n_samples, n_components), (n_components, problem.source.n_features)]
+        if given.shape not in shapes:
             raise ValueError(
-                f"init_params must give labels of shape {rows}, responsibilities of shape {resp} or means of shape "
-                f"{means}; got shape {given.shape}."
+                f"init_params must give labels of shape {shapes[0]}, responsibilities of shape {shapes[1]} or means of "
+                f"shape {shapes[2]}; got shape {given.shape}."
             )
-        if given.shape in (rows, resp):
+        if given.shape in shapes[:2]:
             return _from_rows(problem, problem.source, problem.sample_weight, _check_given(given, n_components))
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
@@ -134,7 +139,9 @@ def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
         return given
     resp = np.asarray(given, dtype=np.float64)
     if not np.isfinite(resp).all() or resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1, atol=1e-6):
-        raise ValueError("Responsibilities in init_params must be finite and non-negative, and every row must sum to 1.")
+        raise ValueError(
+            "Responsibilities in init_params must be finite and non-negative, and every row must sum to 1."
+        )
     return resp
 
 

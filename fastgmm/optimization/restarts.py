@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-
 from ..model.density import StatisticsPass
 from ..model.parameters import MixtureParameters
 from .convergence import ConvergenceMonitor

@@ -97,9 +97,7 @@ class PCA:
         for start, block in _float_blocks(X):
             if not np.isfinite(block).all():
                 row, column = np.argwhere(~np.isfinite(block))[0]
-                raise ValueError(
-                    f"X is not finite in row {start + row}, column {column}; remove or impute it"
-                )
+                raise ValueError(f"X is not finite in row {start + row}, column {column}; remove or impute it")
             total += (block - first_row).sum(axis=0)
         self.mean_ = first_row + total / n_samples
         covariance = np.zeros((n_features, n_features))

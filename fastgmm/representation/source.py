@@ -91,9 +91,7 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
             summary = np.empty((n_slots, 5, source.n_features))
             begin = start + first
             weight = np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]
-            parallel.run_slots(
-                summarise_columns_pass, summarise_columns_slot, n_slots, block, weight, shift, summary
-            )
+            parallel.run_slots(summarise_columns_pass, summarise_columns_slot, n_slots, block, weight, shift, summary)
             summaries.append(summary)
     merged = np.concatenate(summaries)
     total = float(source.n_samples if sample_weight is None else sample_weight.sum())

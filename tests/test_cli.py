@@ -1,0 +1,295 @@
+"""The command line: what it writes, what it prints, how it fails."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import kstest
+
+from fastgmm import GaussianMixture, __version__, cli
+from fastgmm.model.persistence import load_mixture, save_mixture
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Function that runs the command and returns (exit code, stdout, stderr)."""
+
+    def run_command(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        return stop.value.code, *capsys.readouterr()
+
+    return run_command
+
+
+@pytest.fixture
+def rows(blobs):
+    np.save("rows.npy", blobs[0])
+    return blobs[0]
+
+
+@pytest.fixture
+def model(rows):
+    GaussianMixture(3, random_state=0).fit(rows).save("model.safetensors")
+
+
+def test_version_is_printed(run):
+    assert run("--version") == (0, f"fastgmm {__version__}\n", "")
+
+
+def test_help_names_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("demo", "fit", "sample", "info", "warmup"):
+        assert re.search(rf"\b{command}\b", out)
+
+
+def test_fit_writes_the_model_the_class_finds(run, rows):
+    options = "--covariance-type tied --tol 1e-6 --reg-covar 1e-5 --init-params k-means++ --n-init 2 --seed 4"
+    code, out, _ = run("fit", "rows.npy", "-k", 3, "-o", "model.safetensors", "--threads", 1, *options.split())
+    assert code == 0
+    expected = GaussianMixture(
+        3, covariance_type="tied", tol=1e-6, reg_covar=1e-5, init_params="k-means++", n_init=2, random_state=4
+    ).fit(rows)
+    loaded = GaussianMixture.load("model.safetensors")
+    np.testing.assert_array_equal(loaded.means_, expected.means_)
+    np.testing.assert_array_equal(loaded.predict_proba(rows), expected.predict_proba(rows))
+    table = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert table["rows"] == "600"
+    assert table["features"] == "3"
+    assert table["stop_reason"] == "converged"
+    assert int(table["iterations"]) == expected.n_iter_
+    assert float(table["log_likelihood"]) == pytest.approx(expected.log_likelihood_, rel=1e-9)
+
+
+def test_sample_follows_the_model_block_by_block(run, model, monkeypatch):
+    monkeypatch.setattr(cli, "_SAMPLE_BLOCK_BYTES", 100 * 3 * 8)
+    code, out, err = run("sample", "model.safetensors", "-n", 2050, "-o", "new.npy", "--seed", 1)
+    assert (code, err) == (0, "")
+    assert "2050" in out
+    X = np.load("new.npy")
+    assert X.shape == (2050, 3)
+    assert X.dtype == np.float64
+    assert len(np.unique(X, axis=0)) == 2050  # no block repeats another
+    mixture = GaussianMixture.load("model.safetensors")
+    # Under the model, one marginal: its distribution function is a sum of normal ones.
+    deviations = np.sqrt(mixture.covariances_[:, 0, 0])
+
+    def distribution(x):
+        from scipy.stats import norm
+
+        return norm.cdf(np.subtract.outer(x, mixture.means_[:, 0]) / deviations) @ mixture.weights_
+
+    assert kstest(X[:, 0], distribution).pvalue > 1e-4
+    # Random order: a row's component says nothing about the next row's.
+    labels = mixture.predict(X)
+    same = (labels[1:] == labels[:-1]).mean()
+    assert abs(same - (mixture.weights_**2).sum()) < 5 * np.sqrt(0.25 / 2050)
+
+
+def test_sample_repeats_itself_for_one_seed_only(run, model):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("sample", "model.safetensors", "-n", 10, "-o", f"{name}.npy", "--seed", seed)[0] == 0
+    a, b, c = (np.load(f"{name}.npy") for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_existing_output_is_kept_unless_forced(run, model, tmp_path):
+    (tmp_path / "new.npy").write_bytes(b"precious")
+    for command in (
+        ("sample", "model.safetensors", "-n", 10, "-o", "new.npy"),
+        ("fit", "rows.npy", "-k", 2, "-o", "new.npy"),
+    ):
+        code, _, err = run(*command)
+        assert code == 2
+        assert "--force" in err
+        assert (tmp_path / "new.npy").read_bytes() == b"precious"
+    assert run("sample", "model.safetensors", "-n", 10, "-o", "new.npy", "--force")[0] == 0
+    assert np.load("new.npy").shape == (10, 3)
+
+
+def test_failed_sample_leaves_no_file(run, model, tmp_path, monkeypatch):
+    def disk_full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", disk_full)
+    code, out, err = run("sample", "model.safetensors", "-n", 10, "-o", "new.npy")
+    assert (code, out) == (1, "")
+    assert "No space left" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.npy", "model.safetensors"}
+
+
+def test_info_prints_the_checked_content(run, model):
+    code, out, _ = run("info", "model.safetensors")
+    assert code == 0
+    assert re.search(r"covariance_type +full\n", out)
+    code, out, _ = run("info", "model.safetensors", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    mixture = load_mixture("model.safetensors")
+    assert facts["weights"] == mixture.weights.tolist()
+    assert (facts["n_components"], facts["n_features"]) == (3, 3)
+    assert facts["format"] == "fastgmm/1"
+
+
+def test_info_sends_no_control_characters_to_the_terminal(run):
+    save_mixture(
+        "model.safetensors",
+        weights=[1.0],
+        means=[[0.0]],
+        covariances=[1.0],
+        precisions_cholesky=[1.0],
+        covariance_type="spherical",
+        metadata={"note": "\x1b[2J"},
+    )
+    code, out, _ = run("info", "model.safetensors")
+    assert code == 0
+    assert "\x1b" not in out
+    assert r"\x1b[2J" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "missing.npy", "-k", 2, "-o", "m.safetensors"),
+        ("fit", "rows.npy", "-k", 0, "-o", "m.safetensors"),
+        ("fit", "rows.npy", "-o", "m.safetensors"),
+        ("fit", "rows.npy", "-k", 2, "-o", "m.safetensors", "--covariance-type", "flat"),
+        ("fit", "rows.npy", "-k", 2, "-o", "missing/m.safetensors"),
+        ("sample", "missing.safetensors", "-n", 2, "-o", "new.npy"),
+        ("bake",),
+    ],
+)
+def test_wrong_usage_exits_with_2(run, rows, arguments, tmp_path):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage: fastgmm" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"1,2\n3,4\n", r"rows\.npy is not a usable \.npy file: .*; write it with numpy\.save"),
+        (b"", r"rows\.npy is not a usable \.npy file"),
+        (np.array([[1, "a"]], dtype=object), r"rows\.npy is not a usable \.npy file: .*Python objects"),
+        (np.arange(5.0), r"rows\.npy must hold an array of shape \(n_samples, n_features\), got \(5,\)"),
+        (np.array([[0.0, 1], [2, np.nan], [4, 5]]), "row 1.*column 1"),
+        (np.ones((1, 2)), "[Mm]inimum of 2|n_samples >= n_components|1 sample"),
+    ],
+)
+def test_failed_fit_exits_with_1_and_one_line(run, tmp_path, content, cause):
+    if isinstance(content, bytes):
+        (tmp_path / "rows.npy").write_bytes(content)
+    else:
+        np.save("rows.npy", content, allow_pickle=True)
+    code, out, err = run("fit", "rows.npy", "-k", 2, "-o", "m.safetensors")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(rf"error: .*({cause}).*\n", err)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
+
+
+def test_damaged_model_exits_with_1(run, model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    for command in (("info", path), ("sample", path, "-n", 2, "-o", "new.npy")):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: model file {path}: is not a valid safetensors file")
+
+
+def test_warnings_are_one_line_on_stderr(run, rows):
+    code, out, err = run("fit", "rows.npy", "-k", 3, "-o", "m.safetensors", "--max-iter", 1, "--seed", 0)
+    assert code == 0
+    assert re.search(r"stop_reason +max_iter\n", out)
+    assert re.fullmatch(r"warning: .*did not converge.*\n", err)
+
+
+def test_verbose_prints_a_line_per_iteration(run, rows):
+    _, out, err = run("fit", "rows.npy", "-k", 3, "-o", "m.safetensors", "--seed", 0, "--verbose")
+    n_iter = int(re.search(r"iterations +(\d+)", out)[1])
+    lines = err.splitlines()
+    assert len(lines) == n_iter
+    for i, line in enumerate(lines, start=1):
+        assert re.fullmatch(rf"start 1  iteration {i}/100  lower bound -\d+\.\d+  change .* million rows/s", line)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_bar_is_shown_on_a_terminal_and_removed(run, rows, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert run("fit", "rows.npy", "-k", 3, "-o", "m.safetensors", "--seed", 0)[0] == 0
+    shown = sys.stderr.getvalue()
+    assert "iteration" in shown
+    assert shown.endswith("\x1b[2K")  # the line is erased at the end
+
+
+def test_terminal_without_rich_gets_lines(run, rows, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr("fastgmm._progress._LINE_SECONDS", 0.0)
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    assert run("fit", "rows.npy", "-k", 3, "-o", "m.safetensors", "--seed", 0)[0] == 0
+    assert sys.stderr.getvalue().startswith("start 1  iteration 1/100")
+
+
+def test_warmup_compiles_every_structure_in_both_precisions(run):
+    code, out, err = run("warmup")
+    assert (code, err) == (0, "")
+    for covariance_type in ("full", "tied", "diag", "spherical"):
+        for dtype in ("float32", "float64"):
+            assert re.search(rf"^{covariance_type} {dtype}: \d", out, re.MULTILINE)
+
+
+def test_demo_generates_digits_and_finds_the_known_parameters(run, tmp_path):
+    code, out, err = run("demo", "--rows", 50_000, "--output", "shown")
+    assert code == 0
+    assert "warning" not in err
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"digits.png", "report.md"}
+    with Image.open(tmp_path / "shown" / "digits.png") as picture:
+        assert picture.width > 2 * 10 * 9 * 5
+    report = (tmp_path / "shown" / "report.md").read_text(encoding="utf-8")
+    for line in out.splitlines()[:-1]:
+        assert line in report
+    right = int(re.search(r"(\d+) of 100 generated digits", out)[1])
+    assert right >= 95
+    assert re.search(r"[\d,]+ rows per second", out)
+    assert re.search(r"peak memory of the process \d+ MiB", out)
+    errors = re.search(r"weights (\S+), means (\S+), covariances (\S+) \(", out).groups()
+    # About 2,000 rows per component: five standard errors of a mean are 5 / sqrt(2000).
+    assert max(map(float, errors)) < 0.12
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_missing_typer_is_one_sentence():
+    done = run_python("import sys; sys.modules['typer'] = None; import fastgmm.cli")
+    assert done.returncode == 1
+    assert done.stderr == "The fastgmm command needs typer: pip install 'fastgmm[cli]'\n"
+
+
+def test_short_commands_import_no_engine(model):
+    done = run_python(
+        "import sys\nfrom fastgmm.cli import main\n"
+        "try: main(['info', 'model.safetensors'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numba', 'sklearn', 'PIL') if name in sys.modules])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("[]\n")
