@@ -75,7 +75,7 @@ def make_data(case: Case) -> np.ndarray:
 
 def make_start(case: Case, X: np.ndarray) -> Start:
     """Distinct rows of X as means, equal weights, and the column variances of X as every covariance."""
-    n_features, n_components = case.n_features, case.n_components
+    n_components = case.n_components
     rng = np.random.default_rng(n_components)
     means = X[rng.choice(len(X), n_components, replace=False)].astype(np.float64)
     variances = X.var(axis=0, dtype=np.float64)

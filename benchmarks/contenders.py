@@ -48,9 +48,7 @@ def contenders(case: Case, n_threads: int) -> dict[str, Fit]:
         "numpy": numpy_reference.fit_fixed,
     }
     if n_threads > 1:
-        fits["numpy-pool"] = lambda X, start, n_iter: numpy_reference.fit_fixed(
-            X, start, n_iter, n_threads=n_threads
-        )
+        fits["numpy-pool"] = lambda X, start, n_iter: numpy_reference.fit_fixed(X, start, n_iter, n_threads=n_threads)
     if case.covariance_type == "full":
         fits["numpy-packed"] = lambda X, start, n_iter: numpy_reference.fit_fixed(X, start, n_iter, packed=True)
     if find_spec("sklearn"):

@@ -186,9 +186,7 @@ def compute_coefficients(mixture: Mixture, shift: np.ndarray, structure: str) ->
     return np.hstack([quadratic, whitened_means * scale, offset]), offset
 
 
-def estimate_mixture(
-    statistics: Statistics, mixture: Mixture, problem: Problem, reg_covar: float
-) -> Mixture:
+def estimate_mixture(statistics: Statistics, mixture: Mixture, problem: Problem, reg_covar: float) -> Mixture:
     """M-step: the parameters that the statistics imply."""
     n_features = mixture.means.shape[1]
     nk = statistics.linear[:, -1]

@@ -21,9 +21,7 @@ from tests.reference import COVARIANCE_TYPES
 
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 READERS = ("predict", "predict_proba", "score_samples", "score", "aic", "bic")
-ILL_DEFINED = (
-    "^Fitting the mixture model failed because some components have ill-defined empirical covariance"
-)
+ILL_DEFINED = "^Fitting the mixture model failed because some components have ill-defined empirical covariance"
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +162,7 @@ def test_degenerate_data_without_a_ridge_are_refused(name, covariance_type):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantColumnWarning)
         with pytest.raises(ValueError, match=ILL_DEFINED):
-            GaussianMixture(n_components, covariance_type=covariance_type, reg_covar=0.0, random_state=0).fit(
-                X
-            )
+            GaussianMixture(n_components, covariance_type=covariance_type, reg_covar=0.0, random_state=0).fit(X)
 
 
 def test_empty_components_are_reported():
@@ -301,22 +297,17 @@ BAD_STARTS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_STARTS)
-def test_bad_start_values_raise_what_scikit_learn_raises(name, blobs, same_error):
-    same_error(lambda estimator: estimator(3, **BAD_STARTS[name]).fit(blobs[0]))
-
-
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "cause"),
     [
-        ("weights", [np.nan, 0.5, 0.5]),
-        ("means", np.full((3, 3), np.nan)),
-        ("precisions", np.full((3, 3, 3), np.inf)),
+        ("weights_init", [np.nan, 0.5, 0.5], "weights contains NaN"),
+        ("means_init", np.full((3, 3), np.nan), "means contains NaN"),
+        ("precisions_init", np.full((3, 3, 3), np.inf), "precision contains infinity"),
     ],
 )
-def test_start_values_that_are_not_finite_are_named(name, value, blobs):
-    with pytest.raises(ValueError, match=f"{name} contains (NaN|infinity)"):
-        GaussianMixture(3, **{f"{name}_init": value}).fit(blobs[0])
+def test_start_values_that_are_not_finite_are_named(name, value, cause, blobs):
+    with pytest.raises(ValueError, match=cause):
+        GaussianMixture(3, **{name: value}).fit(blobs[0])
 
 
 @pytest.mark.parametrize(

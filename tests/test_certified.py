@@ -17,9 +17,7 @@ EXACT = {"reg_covar": 0.0, "tol": 1e-12, "max_iter": 1000}
 @pytest.mark.parametrize("cell", CERTIFIED, ids=lambda cell: "-".join(map(str, cell[:4])))
 def test_fit_reaches_the_certified_log_likelihood(cell: Certified, starts):
     X, labels = starts[cell.data, cell.start]
-    model = GaussianMixture(
-        cell.n_components, covariance_type=cell.covariance_type, init_params=labels, **EXACT
-    ).fit(X)
+    model = GaussianMixture(cell.n_components, covariance_type=cell.covariance_type, init_params=labels, **EXACT).fit(X)
     assert model.converged_
     assert model.log_likelihood_ == pytest.approx(cell.log_likelihood, rel=1e-9)
     assert model.score(X) * len(X) == pytest.approx(cell.log_likelihood, rel=1e-9)
@@ -39,20 +37,14 @@ def test_fit_reaches_the_robust_fixed_point_from_either_column(faithful, column,
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e8])
-def test_a_common_offset_does_not_change_the_log_likelihood(
-    covariance_type, offset, faithful, faithful_labels
-):
-    certified = {
-        cell.covariance_type: cell.log_likelihood for cell in CERTIFIED if cell.start == "eruptions > 3"
-    }
+def test_a_common_offset_does_not_change_the_log_likelihood(covariance_type, offset, faithful, faithful_labels):
+    certified = {cell.covariance_type: cell.log_likelihood for cell in CERTIFIED if cell.start == "eruptions > 3"}
     model = GaussianMixture(
         2, covariance_type=covariance_type, init_params=faithful_labels, reg_covar=0.0, tol=1e-10
     ).fit(faithful + offset)
     assert model.converged_
     assert model.log_likelihood_ == pytest.approx(certified[covariance_type], abs=1e-5)
-    assert model.score(faithful + offset) * len(faithful) == pytest.approx(
-        certified[covariance_type], abs=1e-5
-    )
+    assert model.score(faithful + offset) * len(faithful) == pytest.approx(certified[covariance_type], abs=1e-5)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e8])

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from scipy.stats import kstest
 
 from fastgmm import GaussianMixture, __version__, cli
 from fastgmm.model.persistence import load_mixture, save_mixture
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -186,17 +189,18 @@ def test_wrong_usage_exits_with_2(run, rows, arguments, tmp_path):
         (np.array([[1, "a"]], dtype=object), r"rows\.npy is not a usable \.npy file: .*Python objects"),
         (np.arange(5.0), r"rows\.npy must hold an array of shape \(n_samples, n_features\), got \(5,\)"),
         (np.array([[0.0, 1], [2, np.nan], [4, 5]]), "row 1.*column 1"),
-        (np.ones((1, 2)), "[Mm]inimum of 2|n_samples >= n_components|1 sample"),
+        (np.ones((1, 2)), r"minimum of 2 is required|n_samples >= n_components"),
     ],
 )
-def test_failed_fit_exits_with_1_and_one_line(run, tmp_path, content, cause):
+def test_failed_fit_exits_with_1_and_names_the_cause(run, tmp_path, content, cause):
     if isinstance(content, bytes):
         (tmp_path / "rows.npy").write_bytes(content)
     else:
         np.save("rows.npy", content, allow_pickle=True)
     code, out, err = run("fit", "rows.npy", "-k", 2, "-o", "m.safetensors")
     assert (code, out) == (1, "")
-    assert re.fullmatch(rf"error: .*({cause}).*\n", err)
+    assert err.startswith("error: ")
+    assert re.search(cause, err)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
 
 
@@ -275,7 +279,8 @@ def test_demo_generates_digits_and_finds_the_known_parameters(run, tmp_path):
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # In the checkout, so that its package is found whether or not it is installed.
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_missing_typer_is_one_sentence():
@@ -284,10 +289,10 @@ def test_missing_typer_is_one_sentence():
     assert done.stderr == "The fastgmm command needs typer: pip install 'fastgmm[cli]'\n"
 
 
-def test_short_commands_import_no_engine(model):
+def test_short_commands_import_no_engine(model, tmp_path):
     done = run_python(
         "import sys\nfrom fastgmm.cli import main\n"
-        "try: main(['info', 'model.safetensors'])\n"
+        f"try: main(['info', {str(tmp_path / 'model.safetensors')!r}])\n"
         "except SystemExit: pass\n"
         "print([name for name in ('numba', 'sklearn', 'PIL') if name in sys.modules])"
     )

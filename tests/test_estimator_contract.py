@@ -133,9 +133,7 @@ def test_one_iteration_is_reported_as_not_converged(start, blobs):
 def test_no_iteration_keeps_the_start_without_a_warning(start, covariance_type, blobs):
     X, labels = blobs
     expected = reference.m_step(X, reference.one_hot(labels), covariance_type)
-    from_labels = GaussianMixture(
-        3, covariance_type=covariance_type, init_params=labels, reg_covar=0.0, max_iter=0
-    )
+    from_labels = GaussianMixture(3, covariance_type=covariance_type, init_params=labels, reg_covar=0.0, max_iter=0)
     for model in (from_labels.fit(X), GaussianMixture(**start, max_iter=0).fit(X)):
         assert (model.converged_, model.n_iter_, model.lower_bounds_) == (False, 0, [])
         assert model.lower_bound_ == -np.inf
@@ -220,8 +218,7 @@ def test_labels_responsibilities_and_callables_are_the_same_start(covariance_typ
     resp = reference.one_hot(labels)
     starts = [labels, labels.astype(np.int32), resp, lambda X, k, rng: labels, lambda X, k, rng: resp]
     first, *others = (
-        GaussianMixture(3, covariance_type=covariance_type, init_params=init_params).fit(X)
-        for init_params in starts
+        GaussianMixture(3, covariance_type=covariance_type, init_params=init_params).fit(X) for init_params in starts
     )
     for other in others:
         np.testing.assert_array_equal(other.means_, first.means_)
@@ -236,9 +233,7 @@ def test_a_callable_gets_the_data_and_the_generator_and_may_return_means(blobs):
         calls.append((X.shape, n_components, type(random_state)))
         return X[random_state.choice(len(X), n_components, replace=False)]
 
-    models = [
-        GaussianMixture(3, init_params=choose, random_state=seed, max_iter=0).fit(X) for seed in (0, 0, 1)
-    ]
+    models = [GaussianMixture(3, init_params=choose, random_state=seed, max_iter=0).fit(X) for seed in (0, 0, 1)]
     assert calls == [(X.shape, 3, np.random.RandomState)] * 3
     np.testing.assert_array_equal(models[0].means_, models[1].means_)
     assert not np.array_equal(models[0].means_, models[2].means_)
@@ -246,9 +241,7 @@ def test_a_callable_gets_the_data_and_the_generator_and_may_return_means(blobs):
 
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_an_integer_seed_fixes_every_bit(init_params, blobs):
-    first, second = (
-        GaussianMixture(3, init_params=init_params, random_state=7).fit(blobs[0]) for _ in range(2)
-    )
+    first, second = (GaussianMixture(3, init_params=init_params, random_state=7).fit(blobs[0]) for _ in range(2))
     np.testing.assert_array_equal(first.means_, second.means_)
     assert first.lower_bounds_ == second.lower_bounds_
 
@@ -275,8 +268,7 @@ def test_attributes_set_by_hand_work_without_fit_and_are_never_stale(start, cova
     X, _ = blobs
     _, fitted = fit_both(X, start)
     model, peer = (
-        estimator(3, covariance_type=covariance_type)
-        for estimator in (GaussianMixture, SklearnGaussianMixture)
+        estimator(3, covariance_type=covariance_type) for estimator in (GaussianMixture, SklearnGaussianMixture)
     )
     for estimator in (model, peer):
         for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
@@ -351,9 +343,7 @@ def test_copies_and_pickles_predict_alike(covariance_type, blobs):
 def test_pipelines_and_searches_take_it(blobs):
     X, _ = blobs
     # One component has a closed form, so that both classes must score alike.
-    ours, theirs = (
-        cross_val_score(estimator(), X, cv=3) for estimator in (GaussianMixture, SklearnGaussianMixture)
-    )
+    ours, theirs = (cross_val_score(estimator(), X, cv=3) for estimator in (GaussianMixture, SklearnGaussianMixture))
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 3]}, cv=3).fit(X)
     assert search.best_params_ == {"n_components": 3}

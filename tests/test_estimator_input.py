@@ -46,9 +46,7 @@ def test_every_layout_gives_the_bits_of_the_contiguous_float_array(layout, blobs
     model = GaussianMixture(3, init_params=labels).fit(data)
     expected = GaussianMixture(3, init_params=labels).fit(before)
     for name in PARAMETERS:
-        np.testing.assert_array_equal(
-            getattr(model, name), getattr(expected, name), err_msg=name, strict=True
-        )
+        np.testing.assert_array_equal(getattr(model, name), getattr(expected, name), err_msg=name, strict=True)
     for reader in ("predict", "predict_proba", "score_samples"):
         np.testing.assert_array_equal(getattr(model, reader)(data), getattr(expected, reader)(before))
     np.testing.assert_array_equal(np.array(data, dtype=dtype), before)
@@ -79,9 +77,7 @@ def test_column_names_are_kept_and_checked_as_scikit_learn_does(frame, blobs, sa
     peer = SklearnGaussianMixture(3, random_state=0).fit(named)
     np.testing.assert_array_equal(model.feature_names_in_, peer.feature_names_in_, strict=True)
     assert model.n_features_in_ == 3
-    np.testing.assert_array_equal(
-        model.predict(named), GaussianMixture(3, init_params=labels).fit(X).predict(X)
-    )
+    np.testing.assert_array_equal(model.predict(named), GaussianMixture(3, init_params=labels).fit(X).predict(X))
     for fitted_with, rows in ((named, X), (X, named)):
         texts = []
         for estimator in (GaussianMixture, SklearnGaussianMixture):

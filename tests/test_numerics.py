@@ -24,9 +24,7 @@ EPS = np.finfo(np.float64).eps
 def fit(X, labels, covariance_type, sample_weight=None, **settings):
     """Fit from hard labels without a ridge, until nothing moves."""
     settings = {"reg_covar": 0.0, "tol": 1e-12, "max_iter": 1000} | settings
-    model = GaussianMixture(
-        int(labels.max()) + 1, covariance_type=covariance_type, init_params=labels, **settings
-    )
+    model = GaussianMixture(int(labels.max()) + 1, covariance_type=covariance_type, init_params=labels, **settings)
     return model.fit(X, sample_weight=sample_weight)
 
 
@@ -44,9 +42,7 @@ def assert_same_bits(model, other):
 def assert_close_parameters(model, other, rtol):
     for name in PARAMETERS:
         value, expected = getattr(model, name), getattr(other, name)
-        np.testing.assert_allclose(
-            value, expected, rtol=rtol, atol=rtol * np.abs(expected).max(), err_msg=name
-        )
+        np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol * np.abs(expected).max(), err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +111,7 @@ def test_one_m_step_on_data_scaled_by_a_power_of_two_scales_every_bit(covariance
     X, _ = blobs
     resp = np.random.default_rng(2).dirichlet([0.5, 0.5, 0.5], size=len(X))
     plain, scaled = (
-        GaussianMixture(3, covariance_type=covariance_type, init_params=resp, max_iter=0, reg_covar=0.0).fit(
-            data
-        )
+        GaussianMixture(3, covariance_type=covariance_type, init_params=resp, max_iter=0, reg_covar=0.0).fit(data)
         for data in (X, np.ldexp(X, exponent))
     )
     np.testing.assert_array_equal(scaled.weights_, plain.weights_)
@@ -201,8 +195,7 @@ def test_threads_and_repeats_do_not_change_a_bit(covariance_type, dtype, engine,
     monkeypatch.setenv("FASTGMM_ENGINE", engine)
     X, labels = many_rows[0].astype(dtype), many_rows[1]
     first, *others = (
-        fit_five_steps(X, labels, covariance_type, n_jobs=n_jobs, reg_covar=1e-6)
-        for n_jobs in (1, 2, 1, 2, None)
+        fit_five_steps(X, labels, covariance_type, n_jobs=n_jobs, reg_covar=1e-6) for n_jobs in (1, 2, 1, 2, None)
     )
     for other in others:
         assert_same_bits(other, first)
@@ -291,9 +284,7 @@ def test_probabilities_of_far_points_are_never_nan(covariance_type, dtype, dista
     X, labels = blobs
     model = fit_five_steps(X.astype(dtype), labels, covariance_type)
     directions = [[1, 0, 0], [0, -1, 0], [1, 1, 1], [-1, 1, -1]]
-    far = np.array(
-        [distance * np.array(direction) for distance in distances for direction in directions], dtype
-    )
+    far = np.array([distance * np.array(direction) for distance in distances for direction in directions], dtype)
     resp = model.predict_proba(far)
     np.testing.assert_allclose(resp.sum(axis=1), 1.0, rtol=1e-6 if dtype is np.float32 else 1e-12)
     assert np.all(resp >= 0)
@@ -312,9 +303,7 @@ def test_a_badly_scaled_column_does_not_hide_the_clusters(random_state):
 
 def test_identical_components_share_a_far_point_equally(covariance_type):
     twice = {"full": [np.eye(2)] * 2, "tied": np.eye(2), "diag": np.ones((2, 2)), "spherical": np.ones(2)}
-    model = GaussianMixture.from_parameters(
-        [0.5, 0.5], np.zeros((2, 2)), twice[covariance_type], covariance_type
-    )
+    model = GaussianMixture.from_parameters([0.5, 0.5], np.zeros((2, 2)), twice[covariance_type], covariance_type)
     np.testing.assert_allclose(model.predict_proba([[1.0, 1.0], [1e9, 1e9]]), 0.5, rtol=1e-12)
 
 
@@ -323,9 +312,7 @@ def test_float32_data_give_the_parameters_of_the_same_numbers_in_float64(
     covariance_type, offset, faithful, faithful_labels
 ):
     X = (faithful + offset).astype(np.float32)
-    single, double = (
-        fit(data, faithful_labels, covariance_type, tol=1e-5) for data in (X, X.astype(np.float64))
-    )
+    single, double = (fit(data, faithful_labels, covariance_type, tol=1e-5) for data in (X, X.astype(np.float64)))
     assert single.converged_
     assert double.converged_
     assert single.means_.dtype == np.float32
@@ -348,9 +335,7 @@ def test_restarts_differ_and_more_of_them_never_give_a_lower_bound(init_params, 
             first_bounds[info.init] = info.lower_bound
 
     for n_init in (1, 3, 10):
-        model = GaussianMixture(
-            4, n_init=n_init, init_params=init_params, random_state=5, callback=record, tol=1e-2
-        )
+        model = GaussianMixture(4, n_init=n_init, init_params=init_params, random_state=5, callback=record, tol=1e-2)
         best.append(model.fit(X).lower_bound_)
     assert best == sorted(best)
     assert sorted(first_bounds) == list(range(10))
@@ -363,9 +348,7 @@ def test_restarts_differ_and_more_of_them_never_give_a_lower_bound(init_params, 
 def exact_log_density(x, mean, covariance):
     """Evaluate log N(x | mean, covariance) in 50-digit arithmetic, from the stored doubles."""
     with mpmath.workdps(50):
-        difference = mpmath.matrix(
-            [mpmath.mpf(float(a)) - mpmath.mpf(float(b)) for a, b in zip(x, mean, strict=True)]
-        )
+        difference = mpmath.matrix([mpmath.mpf(float(a)) - mpmath.mpf(float(b)) for a, b in zip(x, mean, strict=True)])
         matrix = mpmath.matrix(covariance.tolist())
         distance = (difference.T * mpmath.lu_solve(matrix, difference))[0]
         return -(len(x) * mpmath.log(2 * mpmath.pi) + mpmath.log(mpmath.det(matrix)) + distance) / 2

@@ -39,9 +39,7 @@ def test_data_are_the_published_ones(faithful, starts):
 
 def test_density_equals_scipy(mixture, X):
     covariances = reference.dense_covariances(mixture)
-    components = [
-        multivariate_normal(*parameters) for parameters in zip(mixture.means, covariances, strict=True)
-    ]
+    components = [multivariate_normal(*parameters) for parameters in zip(mixture.means, covariances, strict=True)]
     expected = np.stack([component.logpdf(X) for component in components], axis=1)
     np.testing.assert_allclose(reference.log_gaussian_prob(X, mixture), expected, rtol=1e-12)
     density = np.exp(expected) @ mixture.weights
@@ -98,9 +96,7 @@ def test_em_reaches_the_certified_log_likelihood(cell: Certified, starts):
     p = reference.n_parameters(cell.covariance_type, cell.n_components, X.shape[1])
     assert p == cell.n_parameters
     assert reference.aic(X, mixture) == pytest.approx(2 * p - 2 * cell.log_likelihood, rel=1e-11)
-    assert reference.bic(X, mixture) == pytest.approx(
-        p * math.log(len(X)) - 2 * cell.log_likelihood, rel=1e-11
-    )
+    assert reference.bic(X, mixture) == pytest.approx(p * math.log(len(X)) - 2 * cell.log_likelihood, rel=1e-11)
 
 
 @pytest.mark.parametrize(("column", "cuts"), [(0, (3.0, 4.4)), (1, (65.0, 80.0))])

@@ -66,9 +66,7 @@ def test_a_fit_to_a_sample_recovers_the_parameters(model, dense, covariance_type
     variances = np.diagonal(dense, axis1=1, axis2=2)
     nk = N * WEIGHTS[:, np.newaxis]
     assert np.all(np.abs(fitted.means_[order] - MEANS) < 5 * np.sqrt(variances / nk))
-    found = reference.dense_covariances(
-        Mixture(fitted.weights_, fitted.means_, fitted.covariances_, covariance_type)
-    )
+    found = reference.dense_covariances(Mixture(fitted.weights_, fitted.means_, fitted.covariances_, covariance_type))
     # Var(sample covariance of d and e) = (variance_d variance_e + covariance^2) / n, for Gaussians.
     spread = variances[:, :, np.newaxis] * variances[:, np.newaxis, :] + dense**2
     assert np.all(np.abs(found[order] - dense) < 5 * np.sqrt(spread / nk[:, :, np.newaxis]))

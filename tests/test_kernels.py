@@ -1,0 +1,235 @@
+"""The compiled loops against the slow reference: elementary functions, every covariance type, both precisions."""
+
+import os
+import subprocess
+import sys
+
+import mpmath
+import numpy as np
+import pytest
+
+from fastgmm.kernels import elementary, passes
+from fastgmm.kernels._compile import jit
+from fastgmm.model.covariance import STRUCTURES
+from fastgmm.model.density import MixtureKernels, StatisticsPass
+from fastgmm.model.parameters import MixtureParameters
+from tests import reference
+
+TYPES = tuple(STRUCTURES)
+# A pair costs a few dozen roundings: products over up to 19 features, exp, log and the division by the row's total.
+RTOL = {np.float64: 1e-11, np.float32: 2e-4}
+
+
+@jit()
+def _map_exp(x, out):
+    for i in range(x.shape[0]):
+        out[i] = elementary.exp(x[i])
+
+
+@jit()
+def _map_log(x, out):
+    for i in range(x.shape[0]):
+        out[i] = elementary.log(x[i])
+
+
+def mapped(kernel, x):
+    out = np.empty_like(x)
+    kernel(x, out)
+    return out
+
+
+@pytest.mark.parametrize(("dtype", "lowest", "ulps"), [(np.float64, -707.0, 1.5), (np.float32, -86.0, 1.5)])
+def test_exp_is_as_exact_as_its_docstring_says(dtype, lowest, ulps):
+    x = np.concatenate([np.linspace(lowest, 0, 4001), -np.logspace(-20, 0, 500)]).astype(dtype)
+    exact = np.array([float(mpmath.exp(mpmath.mpf(float(v)))) for v in x])
+    error = np.abs(mapped(_map_exp, x).astype(np.float64) - exact) / exact
+    assert error.max() <= ulps * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_exp_of_what_no_float_holds_is_zero(dtype):
+    x = np.array([-1e4, elementary.LOG_FLOOR[np.dtype(dtype)], -np.inf], dtype)
+    np.testing.assert_array_equal(mapped(_map_exp, x), 0)
+
+
+@pytest.mark.parametrize(("dtype", "ulps"), [(np.float64, 1.5), (np.float32, 2.5)])
+def test_log_is_as_exact_as_its_docstring_says(dtype, ulps):
+    x = np.concatenate([np.linspace(0.5, 3, 4001), np.logspace(-30, 30, 1001)]).astype(dtype)
+    exact = np.array([float(mpmath.log(mpmath.mpf(float(v)))) for v in x])
+    error = np.abs(mapped(_map_log, x).astype(np.float64) - exact)
+    assert (error <= ulps * np.finfo(dtype).eps * np.maximum(np.abs(exact), 1e-3)).all()
+
+
+def random_mixture(covariance_type, n_components, n_features, seed=0):
+    rng = np.random.default_rng(seed)
+    structure = STRUCTURES[covariance_type]
+    weights = rng.dirichlet(np.full(n_components, 5.0))
+    means = 2 * rng.normal(size=(n_components, n_features))
+    if structure.is_matrix:
+        factors = rng.normal(size=(n_components, n_features, n_features + 2)) / np.sqrt(n_features)
+        covariances = factors @ factors.swapaxes(1, 2) + 0.1 * np.eye(n_features)
+        covariances = covariances if covariance_type == "full" else covariances[0]
+    else:
+        covariances = rng.uniform(0.3, 2.0, structure.shape(n_components, n_features))
+    return MixtureParameters(weights, means, structure.cholesky(covariances), covariance_type, covariances)
+
+
+def as_reference(parameters):
+    return reference.Mixture(parameters.weights, parameters.means, parameters.covariances, parameters.covariance_type)
+
+
+def rows(n_samples, n_features, seed=1):
+    return 2 * np.random.default_rng(seed).normal(size=(n_samples, n_features))
+
+
+SHAPES = [(1, 1, 1), (37, 1, 3), (200, 2, 2), (500, 4, 5), (333, 5, 1), (1000, 19, 4)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_scores_equal_the_reference(covariance_type, dtype):
+    for n_samples, n_features, n_components in SHAPES:
+        parameters = random_mixture(covariance_type, n_components, n_features)
+        X = rows(n_samples, n_features).astype(dtype)
+        kernels = MixtureKernels(parameters, dtype)
+        log_prob, labels = np.empty(n_samples, dtype), np.empty(n_samples, np.int64)
+        resp = np.empty((n_samples, n_components), dtype)
+        kernels.score([(0, X)], log_prob_norm=log_prob, labels=labels, resp=resp)
+        expected = reference.predict_proba(X.astype(np.float64), as_reference(parameters))
+        np.testing.assert_allclose(
+            log_prob, reference.score_samples(X.astype(np.float64), as_reference(parameters)), rtol=RTOL[dtype]
+        )
+        np.testing.assert_allclose(resp, expected, atol=RTOL[dtype])
+        clear = np.sort(expected, axis=1)[:, -1] - np.sort(expected, axis=1)[:, -2:].min(axis=1) > 10 * RTOL[dtype]
+        clear |= n_components == 1
+        np.testing.assert_array_equal(labels[clear], expected.argmax(axis=1)[clear])
+        assert clear.mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_statistics_equal_the_reference(covariance_type, dtype):
+    for n_samples, n_features, n_components in SHAPES:
+        parameters = random_mixture(covariance_type, n_components, n_features)
+        X = rows(n_samples, n_features).astype(dtype)
+        weight = np.random.default_rng(2).uniform(0, 2, n_samples)
+        statistics = StatisticsPass(lambda X=X: [(0, X)], dtype, X.mean(axis=0, dtype=np.float64), weight)(parameters)
+        X = X.astype(np.float64)
+        resp = weight[:, None] * reference.predict_proba(X, as_reference(parameters))
+        diff = X[:, None, :] - statistics.means
+        outer = np.einsum("nk,nkd,nke->kde", resp, diff, diff)
+        expected = {
+            "full": outer,
+            "tied": outer.sum(axis=0),
+            "diag": np.einsum("kdd->kd", outer),
+            "spherical": np.einsum("kdd->k", outer),
+        }[covariance_type]
+        size = np.abs(expected).max() + np.abs(statistics.means).max() ** 2 * weight.sum()
+        np.testing.assert_allclose(statistics.sum_resp, resp.sum(axis=0), atol=RTOL[dtype] * weight.sum())
+        np.testing.assert_allclose(statistics.sum_diff, np.einsum("nk,nkd->kd", resp, diff), atol=RTOL[dtype] * size)
+        np.testing.assert_allclose(statistics.sum_outer, expected, atol=RTOL[dtype] * size)
+        log_likelihood = reference.log_likelihood(X, as_reference(parameters), weight)
+        np.testing.assert_allclose(statistics.log_likelihood, log_likelihood, rtol=RTOL[dtype])
+
+
+def test_statistics_of_disjoint_rows_add_up():
+    parameters = random_mixture("full", 3, 4)
+    X = rows(300, 4)
+    shift = X.mean(axis=0)
+
+    def statistics(part):
+        return StatisticsPass(lambda: [(0, part)], np.float64, shift)(parameters)
+
+    total, whole = statistics(X[:100]) + statistics(X[100:]), statistics(X)
+    for name in ("sum_resp", "sum_diff", "sum_outer", "log_likelihood"):
+        np.testing.assert_allclose(getattr(total, name), getattr(whole, name), rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-3])
+def test_a_tied_covariance_keeps_its_digits_however_far_its_components_are_apart(scale):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 400)
+    noise = scale * rng.normal(size=(800, 3))
+    noise -= np.stack([noise[labels == k].mean(axis=0) for k in (0, 1)])[labels]
+    centres = np.array([[-1.0, -0.5, 1.0], [1.0, 0.5, -1.0]])
+    X = centres[labels] + noise
+    parameters = MixtureParameters(np.full(2, 0.5), centres, np.eye(3) / scale, "tied", scale**2 * np.eye(3))
+    statistics = StatisticsPass(lambda: [(0, X)], np.float64, X.mean(axis=0))(parameters)
+    exact = (X - centres[labels]).T @ (X - centres[labels])
+    np.testing.assert_allclose(statistics.sum_outer, exact, rtol=0, atol=1e-9 * np.abs(exact).max())
+
+
+def test_every_kernel_compiles_once_per_precision():
+    """Read-only, writable, strided and converted input must not multiply specialisations."""
+    parameters = random_mixture("diag", 2, 3)
+    X = rows(100, 3)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    for array in (X, read_only, X[:50], X.astype(np.float32)):
+        kernels = MixtureKernels(parameters, array.dtype)
+        kernels.accumulate([(0, array)])
+        kernels.accumulate([(0, array)], np.ones(len(array)), lambda first, last: np.full((last - first, 2), 0.5))
+        kernels.score([(0, array)], labels=np.empty(len(array), np.int64))
+        kernels.score([(0, array)], resp=np.empty((len(array), 2), array.dtype))
+    module = STRUCTURES["diag"].kernels
+    assert len(module.accumulate_slot.signatures) == 2
+    assert len(module.score_slot.signatures) == 2
+
+
+def test_blocks_are_aligned_to_cache_lines():
+    for like in (np.empty((1, 1)), np.empty((1, 1), np.float32)):
+        for _ in range(5):
+            assert passes.aligned_rows(5, 48, like).ctypes.data % 64 == 0
+
+
+def test_kernels_run_uncompiled_with_the_same_results():
+    code = """
+import numpy as np
+from fastgmm import GaussianMixture
+X = np.concatenate([np.random.default_rng(0).normal(size=(20, 3)), np.random.default_rng(1).normal(5, 1, (15, 3))])
+for t in ("full", "tied", "diag", "spherical"):
+    m = GaussianMixture(2, covariance_type=t, random_state=0, max_iter=3, tol=1e-9)
+    import warnings
+    warnings.simplefilter("ignore")
+    m.fit(X)
+    print(t, *np.concatenate([m.weights_, m.means_.ravel(), m.covariances_.ravel(), m.score_samples(X)]).tolist())
+"""
+
+    def run(**environment):
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        ).stdout
+        return {line.split()[0]: [float(v) for v in line.split()[1:]] for line in out.splitlines()}
+
+    compiled, interpreted = run(), run(NUMBA_DISABLE_JIT="1")
+    assert compiled.keys() == set(TYPES)
+    for covariance_type, values in compiled.items():
+        np.testing.assert_allclose(values, interpreted[covariance_type], rtol=1e-9, atol=1e-12)
+
+
+def test_a_damaged_cache_is_replaced(tmp_path):
+    code = "import numpy as np; from fastgmm.kernels.passes import aligned_rows; aligned_rows(2, 16, np.empty((1, 1)))"
+    environment = {**os.environ, "FASTGMM_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    (folder,) = tmp_path.iterdir()
+    files = sorted(folder.iterdir())
+    assert {path.suffix for path in files} == {".nbi", ".nbc"}
+    for damage in (b"", b"garbage"):
+        for path in files:
+            path.write_bytes(damage)
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+        assert all(len(path.read_bytes()) > 100 for path in files)
+
+
+def test_an_unwritable_cache_warns_once_and_compiles(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    code = "import numpy as np; from fastgmm.kernels.passes import aligned_rows; aligned_rows(2, 16, np.empty((1, 1)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FASTGMM_CACHE": str(blocked)},
+    )
+    assert result.stderr.count("cannot keep compiled code") == 1
