@@ -92,8 +92,8 @@ def time_iterations(
 ) -> dict[str, dict[str, Any]]:
     """Seconds per EM iteration of each contender, minimum and median over `repeats` rounds of all contenders.
 
-    Each fit's extra iterations take about `seconds`. A contender that has used twenty times `repeats * seconds` sits
-    out after its second round.
+    The extra iterations of a fit take at least `seconds`. A contender that has used twenty times `repeats * seconds`
+    sits out after its second round.
     """
 
     def clock(fit: Fit, n_iter: int) -> float:
@@ -101,10 +101,10 @@ def time_iterations(
         fit(X, start, n_iter)
         return perf_counter() - begin
 
-    extra = {}
+    extra = dict.fromkeys(fits, 2)
     for name, fit in fits.items():
-        per_iteration = max((clock(fit, 3) - clock(fit, 1)) / 2, 1e-6)
-        extra[name] = int(np.clip(np.ceil(seconds / per_iteration), 2, 100))
+        while extra[name] < 512 and clock(fit, 1 + extra[name]) - clock(fit, 1) < seconds:
+            extra[name] *= 2
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in fits}
     for _ in range(repeats):
         for name, fit in fits.items():
@@ -170,7 +170,7 @@ def run_profile(profile: str, n_threads: int, names: list[str] | None, repeats: 
     report = describe_machine() | {"profile": profile, "n_threads": n_threads}
     cases = PROFILES[profile]
     dtypes = sorted({case.dtype for case in cases})
-    peaks = {dtype: measure_fma_peak(dtype, n_threads, seconds=1) for dtype in dtypes}
+    peaks = {dtype: measure_fma_peak(dtype, n_threads, seconds) for dtype in dtypes}
     report["cases"] = []
     print(f"{report['machine']}; {n_threads} threads; load average {report['load_average']}")
     print(", ".join(f"FMA peak {dtype} {peak:.0f} GF/s" for dtype, peak in peaks.items()))
@@ -181,7 +181,7 @@ def run_profile(profile: str, n_threads: int, names: list[str] | None, repeats: 
         print("\n".join(format_rows(row, peaks[case.dtype])), flush=True)
     # Once more, so that a peak measured while something else ran does not flatter the shares.
     report["fma_peak_gflops"] = {
-        dtype: max(peak, measure_fma_peak(dtype, n_threads, seconds=1)) for dtype, peak in peaks.items()
+        dtype: max(peak, measure_fma_peak(dtype, n_threads, seconds)) for dtype, peak in peaks.items()
     }
     return report
 

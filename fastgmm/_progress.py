@@ -36,7 +36,7 @@ def _make_bar() -> Any:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     except ImportError:
         return None
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
@@ -49,7 +49,7 @@ def _line_printer(seconds: float) -> Callable[["IterationInfo"], None]:
         text = describe(info)
         if time.perf_counter() - last >= seconds:
             last = time.perf_counter()
-            print(text, file=sys.stderr, flush=True)
+            print(f"{text}  change {info.change:.2e}", file=sys.stderr, flush=True)
 
     return show
 
@@ -62,9 +62,10 @@ def _describer() -> Callable[["IterationInfo"], str]:
         nonlocal last
         now = time.perf_counter()
         rate, last = info.n_samples / (now - last), now
+        # Short enough for a bar of 20 columns and the time beside it, in 80 columns.
+        start = f"start {info.init + 1}, " if info.init else ""
         return (
-            f"start {info.init + 1}  iteration {info.n_iter}/{info.max_iter}  "
-            f"lower bound {info.lower_bound:.6f}  change {info.change:.2e}  {rate / 1e6:.2f} million rows/s"
+            f"{start}iteration {info.n_iter}/{info.max_iter}  {info.lower_bound:.6f} nats/row  {rate / 1e6:.2f}M rows/s"
         )
 
     return describe

@@ -91,6 +91,7 @@ def common(
     """Hold the options that stand before a command."""
 
 
+# typer reads the options from the signature, one argument each.
 def fit(
     file: Annotated[
         Path,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -17,11 +15,6 @@ import fastgmm
 from tests.reference import COVARIANCE_TYPES
 
 ROOT = Path(__file__).parents[1]
-
-# Numba does not notice an edit in a file that a cached kernel calls: name the cache after the sources.
-_kernels = b"".join(path.read_bytes() for path in sorted((ROOT / "fastgmm" / "kernels").glob("*.py")))
-_cache = ROOT / ".pytest_cache" / f"kernels-{hashlib.sha256(_kernels).hexdigest()[:16]}"
-os.environ.setdefault("FASTGMM_CACHE", str(_cache))
 
 # The same examples in every run: a red test is then the change's doing, not the draw's.
 settings.register_profile("suite", deadline=None, derandomize=True)

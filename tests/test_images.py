@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from fastgmm.datasets import load_digits
-from fastgmm.exceptions import NotFittedError
+from fastgmm.exceptions import ConvergenceWarning, NotFittedError
 from fastgmm.images import ImageGenerator, image_grid, save_grid
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -122,6 +122,11 @@ def test_noise_gives_the_dropped_directions_their_variance(digits):
     assert (residual**2).sum() / (2000 * 54) == pytest.approx(pca.noise_variance_, rel=0.05)
     plain = generator.generate(2000, random_state=0).reshape(2000, -1)
     assert np.abs(plain - pca.inverse_transform(pca.transform(plain))).mean() < 0.1 * np.sqrt(pca.noise_variance_)
+
+
+def test_too_few_iterations_are_reported(digits):
+    with pytest.warns(ConvergenceWarning, match="did not converge in 1 iterations"):
+        ImageGenerator(2, max_iter=1, random_state=0).fit(digits[0])
 
 
 def test_bytes_and_floats_are_the_same_images(digits):

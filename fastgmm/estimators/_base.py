@@ -109,13 +109,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     random_state: int | np.random.RandomState | None
 
     def _read(
-        self, X: Any, *, reset: bool, min_samples: int = 1, dtype: Any = None, finite: bool = True
+        self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None, finite: bool = True
     ) -> ArraySource:
-        """Check X and its column names and return its rows; with `reset` remember width and names."""
+        """Check X and its column names and return its rows; with `reset` remember width and names.
+
+        With `model_dtype`, rows are read in the precision that X and the model promote to.
+        """
         owner = type(self).__name__
         array = as_matrix(X, owner, min_samples)
         _check_feature_names(self, X, reset=reset)
         _check_n_features(self, array, reset=reset)
+        dtype = None
+        if model_dtype is not None:
+            dtype = np.result_type(model_dtype, array.dtype if array.dtype.kind == "f" else np.float64)
         source = ArraySource(array, dtype)
         if finite:
             check_finite(source, owner, self._column_names())
@@ -192,16 +198,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
         """Check rows to score and prepare the parameters as they stand now."""
-        dtype = None
-        if self.means_.dtype == np.float64 or self.precisions_cholesky_.dtype == np.float64:
-            dtype = np.float64
         parameters = MixtureParameters(
             np.asarray(self.weights_, np.float64),
             np.asarray(self.means_, np.float64),
             np.asarray(self.precisions_cholesky_, np.float64),
             self.covariance_type,
         )
-        source = self._read(X, reset=False, dtype=dtype)
+        model_dtype = np.result_type(self.means_, self.precisions_cholesky_)
+        source = self._read(X, reset=False, model_dtype=model_dtype)
         if source.n_features != parameters.means.shape[1]:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "

@@ -116,12 +116,12 @@ def log_float32(x):
 
 
 def exp(x):
-    """Return exp(x), x <= 0, in the precision of x."""
+    """Exponential of x <= 0 in the precision of x."""
     return exp_float32(x) if isinstance(x, np.float32) else exp_float64(np.float64(x))
 
 
 def log(x):
-    """Return log(x), x > 0 and normal, in the precision of x."""
+    """Logarithm of normal x > 0 in the precision of x."""
     return log_float32(x) if isinstance(x, np.float32) else log_float64(np.float64(x))
 
 
