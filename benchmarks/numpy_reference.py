@@ -340,3 +340,22 @@ def predict_proba(X: np.ndarray, mixture: Mixture, covariance_type: str) -> np.n
         log_sum_exp(scores)
         resp[rows] = scores.T
     return resp
+
+
+def sample(
+    mixture: Mixture, covariance_type: str, n_samples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows, grouped by component, and their component labels."""
+    n_features = mixture.means.shape[1]
+    counts = rng.multinomial(n_samples, mixture.weights)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    X = rng.standard_normal((n_samples, n_features))
+    if covariance_type in ("diag", "spherical"):
+        X *= np.sqrt(mixture.covariances).reshape(len(counts), -1)[labels]
+    else:
+        factors = np.linalg.cholesky(mixture.covariances)
+        for k, stop in enumerate(np.cumsum(counts)):
+            rows = slice(stop - counts[k], stop)
+            X[rows] = X[rows] @ (factors if covariance_type == "tied" else factors[k]).T
+    X += mixture.means[labels]
+    return X, labels

@@ -46,7 +46,7 @@ def measure_fma_peak(dtype: str, n_threads: int, seconds: float = 0.5) -> float:
     best = 0.0
     with ThreadPoolExecutor(n_threads) as pool:
         end = perf_counter() + seconds
-        while perf_counter() < end:
+        while not best or perf_counter() < end:
             begin = perf_counter()
             list(pool.map(lambda x: _multiply_add(x, scale, shift, n_repeats), arrays))
             best = max(best, flops / (perf_counter() - begin) / 1e9)

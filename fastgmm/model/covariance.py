@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import lapack
 
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
@@ -132,14 +133,17 @@ def _upper_precision_cholesky(covariance: Array, rtol: float) -> Array:
     if not np.all(scale > 0):
         raise SingularComponent(-1, int(np.argmin(np.where(scale > 0, np.inf, np.diagonal(covariance)))))
     correlation = covariance / scale / scale[:, None]
-    try:
-        lower = linalg.cholesky(correlation, lower=True, check_finite=False)
-    except linalg.LinAlgError:
-        raise SingularComponent(-1, _weakest_column(correlation)) from None
-    if np.min(np.diagonal(lower)) ** 2 <= rtol:
+    lower, info = lapack.dpotrf(correlation, lower=1)
+    if info != 0 or np.min(np.diagonal(lower)) ** 2 <= rtol:
         raise SingularComponent(-1, _weakest_column(correlation))
-    inverse = linalg.solve_triangular(lower, np.diag(1 / scale), lower=True, check_finite=False)
-    return np.triu(inverse.T)
+    return _triangular_inverse(lower.T) / scale[:, None]
+
+
+def _triangular_inverse(upper: Array) -> Array:
+    """Inverse of an upper triangular matrix. LAPACK's dtrtri takes microseconds for a small matrix; a triangular
+    solve wakes OpenBLAS's threads, milliseconds on a busy machine.
+    """
+    return np.triu(lapack.dtrtri(upper)[0])
 
 
 def _weakest_column(correlation: Array) -> int:
@@ -203,8 +207,7 @@ class Full(CovarianceStructure):
         return factors
 
     def covariances(self, precisions_cholesky: Array) -> Array:
-        identity = np.eye(precisions_cholesky.shape[-1])
-        return np.stack([_covariance_of(u, identity) for u in precisions_cholesky])
+        return np.stack([_covariance_of(upper) for upper in precisions_cholesky])
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
@@ -219,9 +222,9 @@ class Full(CovarianceStructure):
         return linalg.cholesky(covariances[k], lower=True)
 
 
-def _covariance_of(upper: Array, identity: Array) -> Array:
+def _covariance_of(upper: Array) -> Array:
     """Covariance of U with U U^T = precision: U^-T U^-1."""
-    inverse = linalg.solve_triangular(upper, identity, check_finite=False)
+    inverse = _triangular_inverse(upper)
     return inverse.T @ inverse
 
 
@@ -276,7 +279,7 @@ class Tied(CovarianceStructure):
         return _upper_precision_cholesky(covariances, rtol)
 
     def covariances(self, precisions_cholesky: Array) -> Array:
-        return _covariance_of(precisions_cholesky, np.eye(len(precisions_cholesky)))
+        return _covariance_of(precisions_cholesky)
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         return precisions_cholesky @ precisions_cholesky.T

@@ -21,7 +21,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from .. import __version__
-from .covariance import STRUCTURES, Full, Tied
+from .covariance import STRUCTURES
 
 FORMAT = "fastgmm/1"
 
@@ -301,7 +301,7 @@ def _check_values(
     # Hostile but finite numbers may overflow below; each comparison is written so that NaN and infinity fail.
     with np.errstate(over="ignore", invalid="ignore"):
         _check_weights(path, tensors["weights"], 1e-8 if dtype == np.float64 else 1e-5)
-        if not isinstance(STRUCTURES[covariance_type], Full | Tied):
+        if not STRUCTURES[covariance_type].is_matrix:
             _check_variances(path, covariances, precisions_cholesky, eps)
             return
         size = covariances.shape[-1]
