@@ -82,7 +82,12 @@ class LinearPass:
 
 
 class FullPass:
-    """E- and M-step over blocks of rows for full covariances."""
+    """E- and M-step over blocks of rows for full covariances.
+
+    25 ns per row and component at 300,000 x 16, 32 components, 2 BLAS threads. Tried and slower: points as columns
+    with one product for all components 26 to 30, a Python loop over components with smaller scratch 28, sqrt(r) y
+    times its own transpose, of which BLAS computes one triangle, 33; einsum for |y|^2 2 more than square and product.
+    """
 
     def __init__(self, coef: np.ndarray, offset: np.ndarray) -> None:
         n_components, n_coef, n_features = coef.shape
@@ -287,7 +292,7 @@ def em_iteration_packed(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """`em_iteration` for full covariances through quadratic features.
 
-    Three times as fast, but covariances are differences of second moments about the column means: relative to a
+    2.5 times as fast, but covariances are differences of second moments about the column means: relative to the
     variance v of a cluster at distance a from those means, the error is about a^2 / v units in the last place.
     """
     return em_iteration(X, weights, means, precisions_cholesky, "packed", reg_covar)

@@ -92,7 +92,7 @@ def time_iterations(
 ) -> dict[str, dict[str, Any]]:
     """Seconds per EM iteration of each contender, minimum and median over `repeats` rounds of all contenders.
 
-    The extra iterations of a fit take at least `seconds`. A contender that has used twenty times `repeats * seconds`
+    The extra iterations of a fit take at least `seconds`. A contender that has used ten times `repeats * seconds`
     sits out after its second round.
     """
 
@@ -109,7 +109,7 @@ def time_iterations(
     for _ in range(repeats):
         for name, fit in fits.items():
             used = sum(short + long for short, long in rounds[name])
-            if len(rounds[name]) < 2 or used < 20 * repeats * seconds:
+            if len(rounds[name]) < 2 or used < 10 * repeats * seconds:
                 rounds[name].append((clock(fit, 1), clock(fit, 1 + extra[name])))
     cells = {}
     for name, pairs in rounds.items():

@@ -27,17 +27,17 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit()
-def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_outer):
+def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r (x - mean) and sum_p r (x - mean)^2 per feature of every component.
 
-    resp: (n_components, block); block_resp: (n_components,) its row sums; sum_diff: (n_components, n_features);
+    resp: (n_components, block); block_resp: (n_components,) its row sums; sum_first: (n_components, n_features);
     sum_outer: (n_components, 1, n_features).
     """
     zero = xt.dtype.type(0)
     for k in range(resp.shape[0]):
         if block_resp[k] > 0:
             r = resp[k]
-            mean, first, second = parameters.means[k], sum_diff[k], sum_outer[k, 0]
+            mean, first, second = parameters.means[k], sum_first[k], sum_outer[k, 0]
             for d in range(0, xt.shape[0], 4):
                 x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
                 m0, m1, m2, m3 = mean[d], mean[d + 1], mean[d + 2], mean[d + 3]

@@ -145,15 +145,15 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit()
-def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_outer):
+def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
-    resp: (n_components, block); block_resp: (n_components,) its row sums; sum_diff: (n_components, n_features);
+    resp: (n_components, block); block_resp: (n_components,) its row sums; sum_first: (n_components, n_features);
     sum_outer: (n_components, n_features, n_features).
     """
     for k in range(resp.shape[0]):
         if block_resp[k] > 0:
-            accumulate_moments(xt, parameters.means[k], resp[k], scratch, sum_diff[k], sum_outer[k])
+            accumulate_moments(xt, parameters.means[k], resp[k], scratch, sum_first[k], sum_outer[k])
 
 
 accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes("full", compute_mahalanobis, accumulate_block)

@@ -14,7 +14,7 @@ from .elementary import (
     compute_log_prob_norm,
     compute_total,
     compute_unnormalised_resp_inplace,
-    compute_weighted_log_prob_inplace,
+    compute_weighted_log_prob,
     log_floor,
 )
 
@@ -37,12 +37,13 @@ class SlotStatistics(NamedTuple):
     """One row of accumulators per slot, float64.
 
     totals: (n_slots, 2) log-likelihood and number of rows beyond every component's range; sum_resp: (n_slots,
-    n_components); sum_diff: (n_slots, n_components, n_features); sum_outer: (n_slots, n_components, rows, columns).
+    n_components); sum_first: (n_slots, n_components, n_features); sum_outer: (n_slots, n_components, rows, columns).
+    What the last two hold is up to the covariance type; model/covariance.py centres them.
     """
 
     totals: np.ndarray
     sum_resp: np.ndarray
-    sum_diff: np.ndarray
+    sum_first: np.ndarray
     sum_outer: np.ndarray
 
 
@@ -178,38 +179,40 @@ def make_passes(name, compute_mahalanobis, accumulate_block):
     def accumulate_slot(X, sample_weight, resp, block, parameters, statistics, slot):
         n_components, n_features = parameters.means.shape
         xt = aligned_rows(n_features, block, parameters.means)
+        mahalanobis = aligned_rows(n_components, block, parameters.means)
         log_prob = aligned_rows(n_components, block, parameters.means)
         scratch = aligned_rows(n_features + 4, block, parameters.means)
         vectors = aligned_rows(4, block, parameters.means)
         peak, total, scale, log_prob_norm = vectors[0], vectors[1], vectors[2], vectors[3]
         block_resp = np.empty(n_components, parameters.means.dtype)
         totals, sum_resp = statistics.totals[slot], statistics.sum_resp[slot]
-        sum_diff, sum_outer = statistics.sum_diff[slot], statistics.sum_outer[slot]
+        sum_first, sum_outer = statistics.sum_first[slot], statistics.sum_outer[slot]
         xt[:] = 0
         lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
         for b in range(lower, upper):
             first = b * block
             count = min(block, X.shape[0] - first)
             load_block(X, first, count, parameters.shift, xt)
+            compute_mahalanobis(xt, parameters, scratch, mahalanobis)
             if resp.shape[0] > 0:
                 load_resp(resp[first:], count, log_prob)
                 total[:] = 1
             else:
-                compute_mahalanobis(xt, parameters, scratch, log_prob)
-                compute_weighted_log_prob_inplace(parameters.log_const, log_prob, peak)
+                compute_weighted_log_prob(parameters.log_const, mahalanobis, log_prob, peak)
                 compute_unnormalised_resp_inplace(log_prob, peak, total)
                 compute_log_prob_norm(peak, total, log_prob_norm)
                 totals[0] += weighted_sum(log_prob_norm, sample_weight, first, count)
                 totals[1] += count_far(peak, count)
             compute_scale(sample_weight, first, count, total, scale)
             scale_rows_inplace(log_prob, scale, block_resp)
-            accumulate_block(xt, log_prob, block_resp, parameters, scratch, sum_diff, sum_outer)
+            accumulate_block(xt, log_prob, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer)
             for k in range(n_components):
                 sum_resp[k] += block_resp[k]
 
     def score_slot(X, block, parameters, output, slot):
         n_components, n_features = parameters.means.shape
         xt = aligned_rows(n_features, block, parameters.means)
+        mahalanobis = aligned_rows(n_components, block, parameters.means)
         log_prob = aligned_rows(n_components, block, parameters.means)
         scratch = aligned_rows(n_features + 4, block, parameters.means)
         vectors = aligned_rows(3, block, parameters.means)
@@ -220,8 +223,8 @@ def make_passes(name, compute_mahalanobis, accumulate_block):
             first = b * block
             count = min(block, X.shape[0] - first)
             load_block(X, first, count, parameters.shift, xt)
-            compute_mahalanobis(xt, parameters, scratch, log_prob)
-            compute_weighted_log_prob_inplace(parameters.log_const, log_prob, peak)
+            compute_mahalanobis(xt, parameters, scratch, mahalanobis)
+            compute_weighted_log_prob(parameters.log_const, mahalanobis, log_prob, peak)
             output.n_far[slot] += count_far(peak, count)
             if output.labels.shape[0] > 0:
                 write_labels(log_prob, total, first, count, output.labels)

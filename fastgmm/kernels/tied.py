@@ -7,7 +7,7 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 
 from ._compile import jit
 from .passes import make_passes
-from .spherical import accumulate_diff, compute_squared_distance
+from .spherical import accumulate_sum_x, compute_squared_distance
 
 
 @jit()
@@ -33,11 +33,9 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit()
-def accumulate_block(xt, resp, block_resp, parameters, scratch, sum_diff, sum_outer):
-    """Add sum_p r (x - mean) of every component; sum_outer is left alone."""
-    for k in range(resp.shape[0]):
-        if block_resp[k] > 0:
-            accumulate_diff(xt, resp[k], parameters.means[k], sum_diff[k])
+def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer):
+    """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
+    accumulate_sum_x(xt, resp, sum_first)
 
 
 accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes("tied", compute_mahalanobis, accumulate_block)

@@ -73,8 +73,8 @@ class CovarianceStructure(ABC):
         """`factors` and `offsets` of the kernels, unpadded, for means relative to the shift."""
 
     @abstractmethod
-    def sum_outer(self, kernel_outer: Array, sum_resp: Array, sum_diff: Array, means: Array) -> Array:
-        """Centred second moments from what the kernels accumulated, for means relative to the shift."""
+    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
+        """`sum_diff` and `sum_outer` from what the kernels accumulated, for means relative to the shift."""
 
     @abstractmethod
     def estimate_covariances(
@@ -183,8 +183,8 @@ class Full(CovarianceStructure):
         factors = parameters.precisions_cholesky
         return factors, -np.matvec(np.swapaxes(factors, 1, 2), means)
 
-    def sum_outer(self, kernel_outer: Array, sum_resp: Array, sum_diff: Array, means: Array) -> Array:
-        return _symmetrised(kernel_outer - means[:, :, None] * sum_diff[:, None, :])
+    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
+        return first, _symmetrised(outer - means[:, :, None] * first[:, None, :])
 
     def estimate_covariances(
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
@@ -259,10 +259,11 @@ class Tied(CovarianceStructure):
         factor = parameters.precisions_cholesky
         return factor[None], means @ factor
 
-    def sum_outer(self, kernel_outer: Array, sum_resp: Array, sum_diff: Array, means: Array) -> Array:
-        """Minus the scatter that the means account for; `StatisticsPass` adds the scatter of the data."""
+    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
+        """The second moment is minus what the means account for; `StatisticsPass` adds the scatter of the data."""
+        sum_diff = first - means * sum_resp[:, None]
         cross = means.T @ sum_diff
-        return -((means.T * sum_resp) @ means + cross + cross.T)
+        return sum_diff, -((means.T * sum_resp) @ means + cross + cross.T)
 
     def estimate_covariances(
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
@@ -331,8 +332,8 @@ class Diag(_Variances):
     def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
         return parameters.precisions_cholesky[:, None, :], -means * parameters.precisions_cholesky
 
-    def sum_outer(self, kernel_outer: Array, sum_resp: Array, sum_diff: Array, means: Array) -> Array:
-        return kernel_outer[:, 0, :]
+    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
+        return first, outer[:, 0, :]
 
     def estimate_covariances(
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
@@ -370,8 +371,8 @@ class Spherical(_Variances):
     def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
         return parameters.precisions_cholesky[:, None, None], -means * parameters.precisions_cholesky[:, None]
 
-    def sum_outer(self, kernel_outer: Array, sum_resp: Array, sum_diff: Array, means: Array) -> Array:
-        return kernel_outer[:, 0, 0]
+    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
+        return first - means * sum_resp[:, None], outer[:, 0, 0]
 
     def estimate_covariances(
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float

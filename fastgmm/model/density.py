@@ -127,13 +127,13 @@ class MixtureKernels:
 
     def _statistics(self, merged: Any) -> SufficientStatistics:
         n_features = len(self.shift)
-        sum_resp, sum_diff = merged.sum_resp[0], merged.sum_diff[0, :, :n_features]
+        sum_resp, first = merged.sum_resp[0], merged.sum_first[0, :, :n_features]
         outer = merged.sum_outer[0]
         if outer.shape[1] > 1:
             outer = outer[:, :n_features]
         if outer.shape[2] > 1:
             outer = outer[:, :, :n_features]
-        sum_outer = self.structure.sum_outer(outer, sum_resp, sum_diff, self.means)
+        sum_diff, sum_outer = self.structure.centred(first, outer, sum_resp, self.means)
         return SufficientStatistics(
             float(merged.totals[0, 0]),
             sum_resp,
