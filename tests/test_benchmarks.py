@@ -74,19 +74,25 @@ def test_report_log_likelihood_equals_scikit_learns(problem):
     assert total == pytest.approx(len(X) * model.score(X), rel=1e-12)
 
 
-def test_a_wrong_answer_is_not_timed(monkeypatch):
+def test_a_wrong_answer_and_a_failure_are_not_timed(monkeypatch):
     case = cases.Case(4_000, 4, 5, "diag", "float64")
 
     def wrong(X, start, n_iter):
         mixture = numpy_reference.fit_fixed(X, start, n_iter)
         return mixture._replace(covariances=mixture.covariances * (1 + 1e-4))
 
-    monkeypatch.setattr(report, "contenders", lambda *_: {"numpy": numpy_reference.fit_fixed, "wrong": wrong})
-    cells = report.run_case(case, n_threads=1, names=None, repeats=1, seconds=0)["contenders"]
-    assert cells["numpy"]["agrees"]
-    assert "ns_per_pair_min" in cells["numpy"]
-    assert not cells["wrong"]["agrees"]
-    assert "ns_per_pair_min" not in cells["wrong"]
+    def failing(X, start, n_iter):
+        raise ValueError("no fit today")
+
+    fits = {"numpy": numpy_reference.fit_fixed, "wrong": wrong, "failing": failing}
+    monkeypatch.setattr(report, "contenders", lambda *_: fits)
+    row = report.run_case(case, n_threads=1, names=None, repeats=1, seconds=0)
+    cells = row["contenders"]
+    assert [name for name in fits if cells[name]["agrees"]] == ["numpy"]
+    assert [name for name in fits if "ns_per_pair_min" in cells[name]] == ["numpy"]
+    printed = report.format_rows(row, peak=1.0)
+    assert "log-likelihood off by" in printed[1]
+    assert "ValueError: no fit today" in printed[2]
 
 
 def test_smoke_profile_and_table_run(tmp_path):

@@ -123,17 +123,18 @@ def scale_rows_inplace(resp, scale, block_resp):
 
 
 @jit()
-def write_labels(weighted_log_prob, best, first, count, labels):
-    """labels[first + p] = the first component of largest log-probability; best: (block,) scratch."""
+def write_labels(weighted_log_prob, best, labels):
+    """labels[p] = the first component of largest log-probability; best: (block,) scratch; labels: (count,)."""
+    count = labels.shape[0]
+    labels[:] = 0
     for p in range(count):
         best[p] = weighted_log_prob[0, p]
-        labels[first + p] = 0
     for k in range(1, weighted_log_prob.shape[0]):
         row = weighted_log_prob[k]
         for p in range(count):
-            if row[p] > best[p]:
-                best[p] = row[p]
-                labels[first + p] = k
+            better = row[p] > best[p]
+            best[p] = row[p] if better else best[p]
+            labels[p] = k if better else labels[p]
 
 
 @jit()
@@ -141,8 +142,9 @@ def write_resp(unnormalised, total, first, count, resp):
     """resp[first + p, k] = unnormalised[k, p] / total[p]."""
     for p in range(count):
         out = resp[first + p]
+        scale = 1 / total[p]
         for k in range(out.shape[0]):
-            out[k] = unnormalised[k, p] / total[p]
+            out[k] = unnormalised[k, p] * scale
 
 
 @jit()
@@ -227,7 +229,7 @@ def make_passes(name, compute_mahalanobis, accumulate_block):
             compute_weighted_log_prob(parameters.log_const, mahalanobis, log_prob, peak)
             output.n_far[slot] += count_far(peak, count)
             if output.labels.shape[0] > 0:
-                write_labels(log_prob, total, first, count, output.labels)
+                write_labels(log_prob, total, output.labels[first : first + count])
             if output.resp.shape[0] > 0:
                 compute_unnormalised_resp_inplace(log_prob, peak, total)
                 write_resp(log_prob, total, first, count, output.resp)
