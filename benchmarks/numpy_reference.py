@@ -11,7 +11,7 @@ What a block of rows computes, with x shifted by the column means and r the resp
   all components at once, `coef @ features` and `r @ features.T`. The features are [x, 1] for tied, whose x x^T is
   summed once per fit; [x^2, x, 1] for diag; [|x|^2, x, 1] for spherical; [x_d x_e for d <= e, x, 1] for packed.
   Second moments about the shift lose digits where clusters are far apart relative to their width.
-- full: y = U_k^T (x - mean_k) for all k in one batched product, log-probabilities from |y|^2, covariances from
+- full: y = U_k^T (x - mean_k) for all k in one product, log-probabilities from |y|^2, covariances from
   sum r y y^T: moments about the current means, which keep their digits wherever the clusters are.
 """
 
@@ -84,41 +84,40 @@ class LinearPass:
 class FullPass:
     """E- and M-step over blocks of rows for full covariances.
 
-    25 ns per row and component at 300,000 x 16, 32 components, 2 BLAS threads. Tried and slower: points as columns
-    with one product for all components 26 to 30, a Python loop over components with smaller scratch 28, sqrt(r) y
-    times its own transpose, of which BLAS computes one triangle, 33; einsum for |y|^2 2 more than square and product.
+    25 ns per row and component at 300,000 x 16, 32 components, 2 BLAS threads. Tried and no faster there: a Python
+    loop over components with smaller scratch 28, sqrt(r) y times its own transpose, of which BLAS computes one
+    triangle, 33, einsum for |y|^2 2 more. Points as rows cost the same from 16 features on, and twice at 2 and 4.
     """
 
     def __init__(self, coef: np.ndarray, offset: np.ndarray) -> None:
-        n_components, n_coef, n_features = coef.shape
-        self.block = int(np.clip(393216 // (n_components * n_features), 64, 8192))
+        n_components, n_features = len(offset), coef.shape[1] - 1
+        self.block = int(np.clip(393216 // len(coef), 64, 8192))
         self.coef, self.offset = coef, offset
-        shape = (n_components, self.block, n_features)
+        shape = (n_components, n_features, self.block)
         self.whitened, self.scratch = np.empty(shape, dtype=coef.dtype), np.empty(shape, dtype=coef.dtype)
         self.minus_half = np.full(n_features, -0.5, dtype=coef.dtype)
-        self.scores = np.empty(shape[:2], dtype=coef.dtype)
+        self.scores = np.empty((n_components, self.block), dtype=coef.dtype)
         self.product = np.empty((n_components, n_features, n_features), dtype=coef.dtype)
-        self.linear = np.zeros((n_components, n_coef))
+        self.linear = np.zeros((n_components, n_features + 1))
         self.outer = np.zeros(self.product.shape)
 
     def e_step(self, features: np.ndarray) -> np.ndarray:
         """Return the weighted log-probabilities of a block, shape (n_components, n_rows)."""
         n_rows = features.shape[1]
         self.block_features = features
-        whitened, scratch = self.whitened[:, :n_rows], self.scratch[:, :n_rows]
-        np.matmul(features.T, self.coef, out=whitened)
+        whitened, scratch = self.whitened[:, :, :n_rows], self.scratch[:, :, :n_rows]
+        np.matmul(self.coef, features, out=self.whitened.reshape(-1, self.block)[:, :n_rows])
         np.multiply(whitened, whitened, out=scratch)
-        scores = np.matmul(scratch, self.minus_half, out=self.scores[:, :n_rows])
+        scores = np.matmul(self.minus_half, scratch, out=self.scores[:, :n_rows])
         scores += self.offset
         return scores
 
     def m_step(self, resp: np.ndarray) -> None:
         """Add the statistics of the block of the last E-step."""
-        whitened, scratch = self.whitened[:, : resp.shape[1]], self.scratch[:, : resp.shape[1]]
-        # Copy, then multiply: 6.4 ns per pair; one multiplication that broadcasts over 16 features takes 7.1.
-        scratch[:] = resp[:, :, None]
-        scratch *= whitened
-        self.outer += np.matmul(scratch.transpose(0, 2, 1), whitened, out=self.product)
+        n_rows = resp.shape[1]
+        whitened, scratch = self.whitened[:, :, :n_rows], self.scratch[:, :, :n_rows]
+        np.multiply(whitened, resp[:, None, :], out=scratch)
+        self.outer += np.matmul(scratch, whitened.transpose(0, 2, 1), out=self.product)
         self.linear += resp @ self.block_features.T
 
 
@@ -178,7 +177,8 @@ def compute_coefficients(mixture: Mixture, shift: np.ndarray, structure: str) ->
         log_det = np.log(scale).sum(axis=1)
     offset = (np.log(mixture.weights) + log_det - 0.5 * n_features * np.log(2 * np.pi))[:, None]
     if structure == "full":
-        return np.concatenate([U, -whitened_means[:, None, :]], axis=1), offset
+        coef = np.concatenate([U.transpose(0, 2, 1), -whitened_means[:, :, None]], axis=2)
+        return coef.reshape(-1, n_features + 1), offset
     offset = offset - 0.5 * np.square(whitened_means).sum(axis=1, keepdims=True)
     if structure == "tied":
         return np.hstack([whitened_means @ U.T, offset]), offset

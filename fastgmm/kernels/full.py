@@ -6,6 +6,7 @@ multiply-adds share eight loads. Features are padded to a multiple of four with 
 
 from ._compile import jit
 from .passes import make_passes
+from .tiles import accumulate_tile
 
 
 @jit()
@@ -37,47 +38,7 @@ def accumulate_moments(xt, mean, resp, weighted, sum_diff, sum_outer):
         sum_diff[e + 2] += s2
         sum_diff[e + 3] += s3
         for d in range(0, e + 4, 4):
-            a0, a1, a2, a3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
-            s00 = s01 = s02 = s03 = zero
-            s10 = s11 = s12 = s13 = zero
-            s20 = s21 = s22 = s23 = zero
-            s30 = s31 = s32 = s33 = zero
-            for p in range(block):
-                x0, x1, x2, x3 = a0[p], a1[p], a2[p], a3[p]
-                y0, y1, y2, y3 = w0[p], w1[p], w2[p], w3[p]
-                s00 += x0 * y0
-                s01 += x0 * y1
-                s02 += x0 * y2
-                s03 += x0 * y3
-                s10 += x1 * y0
-                s11 += x1 * y1
-                s12 += x1 * y2
-                s13 += x1 * y3
-                s20 += x2 * y0
-                s21 += x2 * y1
-                s22 += x2 * y2
-                s23 += x2 * y3
-                s30 += x3 * y0
-                s31 += x3 * y1
-                s32 += x3 * y2
-                s33 += x3 * y3
-            o0, o1, o2, o3 = sum_outer[d], sum_outer[d + 1], sum_outer[d + 2], sum_outer[d + 3]
-            o0[e] += s00
-            o0[e + 1] += s01
-            o0[e + 2] += s02
-            o0[e + 3] += s03
-            o1[e] += s10
-            o1[e + 1] += s11
-            o1[e + 2] += s12
-            o1[e + 3] += s13
-            o2[e] += s20
-            o2[e + 1] += s21
-            o2[e + 2] += s22
-            o2[e + 3] += s23
-            o3[e] += s30
-            o3[e + 1] += s31
-            o3[e + 2] += s32
-            o3[e + 3] += s33
+            accumulate_tile(xt, d, weighted, 0, sum_outer, e)
 
 
 @jit()

@@ -2,6 +2,7 @@
 
 from ._compile import jit
 from .passes import make_passes
+from .tiles import accumulate_tile
 
 
 @jit()
@@ -26,61 +27,21 @@ def accumulate_sum_x(xt, resp, sum_x):
     zero = xt.dtype.type(0)
     tiled = n_components // 4 * 4
     for d in range(0, xt.shape[0], 4):
-        x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
         for k in range(0, tiled, 4):
-            r0, r1, r2, r3 = resp[k], resp[k + 1], resp[k + 2], resp[k + 3]
-            s00 = s01 = s02 = s03 = zero
-            s10 = s11 = s12 = s13 = zero
-            s20 = s21 = s22 = s23 = zero
-            s30 = s31 = s32 = s33 = zero
-            for p in range(block):
-                v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
-                w0, w1, w2, w3 = r0[p], r1[p], r2[p], r3[p]
-                s00 += w0 * v0
-                s01 += w0 * v1
-                s02 += w0 * v2
-                s03 += w0 * v3
-                s10 += w1 * v0
-                s11 += w1 * v1
-                s12 += w1 * v2
-                s13 += w1 * v3
-                s20 += w2 * v0
-                s21 += w2 * v1
-                s22 += w2 * v2
-                s23 += w2 * v3
-                s30 += w3 * v0
-                s31 += w3 * v1
-                s32 += w3 * v2
-                s33 += w3 * v3
-            o0, o1, o2, o3 = sum_x[k], sum_x[k + 1], sum_x[k + 2], sum_x[k + 3]
-            o0[d] += s00
-            o0[d + 1] += s01
-            o0[d + 2] += s02
-            o0[d + 3] += s03
-            o1[d] += s10
-            o1[d + 1] += s11
-            o1[d + 2] += s12
-            o1[d + 3] += s13
-            o2[d] += s20
-            o2[d + 1] += s21
-            o2[d + 2] += s22
-            o2[d + 3] += s23
-            o3[d] += s30
-            o3[d + 1] += s31
-            o3[d + 2] += s32
-            o3[d + 3] += s33
+            accumulate_tile(resp, k, xt, d, sum_x, d)
+        x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
         for k in range(tiled, n_components):
-            r0, o0 = resp[k], sum_x[k]
-            s00 = s01 = s02 = s03 = zero
+            r, out = resp[k], sum_x[k]
+            s0 = s1 = s2 = s3 = zero
             for p in range(block):
-                s00 += r0[p] * x0[p]
-                s01 += r0[p] * x1[p]
-                s02 += r0[p] * x2[p]
-                s03 += r0[p] * x3[p]
-            o0[d] += s00
-            o0[d + 1] += s01
-            o0[d + 2] += s02
-            o0[d + 3] += s03
+                s0 += r[p] * x0[p]
+                s1 += r[p] * x1[p]
+                s2 += r[p] * x2[p]
+                s3 += r[p] * x3[p]
+            out[d] += s0
+            out[d + 1] += s1
+            out[d + 2] += s2
+            out[d + 3] += s3
 
 
 @jit()
