@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import logsumexp
+from threadpoolctl import threadpool_info
 
 import fastgmm
 from benchmarks import numpy_reference
@@ -152,7 +153,7 @@ def run_case(case: Case, n_threads: int, names: list[str] | None, repeats: int, 
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a reader needs to judge the numbers: processor, load, versions, date and command."""
+    """What a reader needs to judge the numbers: processor, load, versions, BLAS kernels, date and command."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -164,10 +165,16 @@ def describe_machine() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
+    blas = {
+        f"{library['internal_api']} {library['version']} with {library.get('architecture', 'unknown')} kernels"
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
     return {
         "machine": f"{processor}, {os.cpu_count()} logical cores, {platform.system()} {platform.machine()}",
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "versions": versions,
+        "blas": sorted(blas),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
     }
