@@ -1,61 +1,72 @@
-"""k-means for starting values: greedy k-means++ seeding and Lloyd's iterations on a transposed sample.
+"""k-means for starting values: greedy k-means++ seeding and Lloyd's iterations on blocks of a transposed sample.
 
-`xt` is (n_features, n_samples), features padded to a multiple of four with zeros, so that points are the vector lane.
+`blocks` is (n_blocks, n_features, block), features padded to a multiple of four and rows to whole blocks, with zeros:
+points are the vector lane. Padding rows have weight 0. Row i of the sample is blocks[i // block, :, i % block].
 """
 
 import numpy as np
 
 from ._compile import jit
-from .spherical import compute_squared_distance
-
-BLOCK = 512
+from .spherical import compute_two_distances
 
 
 @jit()
-def compute_closest_candidates(xt, sample_weight, candidates, closest, distances, potentials):
+def compute_closest_candidates(blocks, sample_weight, candidates, closest, distances, potentials):
     """distances[c] = min(closest, squared distance to candidate c); potentials[c] = its weighted sum.
 
-    candidates: (n_candidates, n_features); closest: (n_samples,); distances: (n_candidates, n_samples), overwritten.
+    candidates: (n_candidates, n_features); closest: (n_rows,); distances: (n_candidates, n_rows), overwritten.
     """
-    n_samples = xt.shape[1]
-    for c in range(candidates.shape[0]):
-        s = 0.0
-        for first in range(0, n_samples, BLOCK):
-            last = min(first + BLOCK, n_samples)
-            out, best, weight = distances[c, first:last], closest[first:last], sample_weight[first:last]
-            compute_squared_distance(xt[:, first:last], candidates[c], out)
-            for p in range(out.shape[0]):
+    n_candidates, size = distances.shape[0], blocks.shape[2]
+    spare = np.empty(size, blocks.dtype)
+    for c in range(n_candidates):
+        potentials[c] = 0
+    for b in range(blocks.shape[0]):
+        first, last = b * size, (b + 1) * size
+        best, weight = closest[first:last], sample_weight[first:last]
+        for c in range(0, n_candidates, 2):
+            partner = min(c + 1, n_candidates - 1)
+            second = distances[partner, first:last] if partner > c else spare
+            compute_two_distances(blocks[b], candidates[c], candidates[partner], distances[c, first:last], second)
+        for c in range(n_candidates):
+            out = distances[c, first:last]
+            s = 0.0
+            for p in range(size):
                 value = out[p] if out[p] < best[p] else best[p]
                 out[p] = value
                 s += weight[p] * value
-        potentials[c] = s
+            potentials[c] += s
 
 
 @jit()
-def assign_labels(xt, centers, labels, distance):
-    """labels[p] = the first nearest centre, distance[p] = its squared distance; both (n_samples,), overwritten."""
-    n_samples = xt.shape[1]
-    to_center = np.empty(BLOCK, xt.dtype)
-    for first in range(0, n_samples, BLOCK):
-        last = min(first + BLOCK, n_samples)
-        block, best, label = xt[:, first:last], distance[first:last], labels[first:last]
-        current = to_center[: last - first]
+def assign_labels(blocks, centers, labels, distance):
+    """labels[i] = the first nearest centre, distance[i] = its squared distance; both (n_rows,), overwritten."""
+    n_centers, size = centers.shape[0], blocks.shape[2]
+    to_first, to_second = np.empty(size, blocks.dtype), np.empty(size, blocks.dtype)
+    for b in range(blocks.shape[0]):
+        best, label = distance[b * size : (b + 1) * size], labels[b * size : (b + 1) * size]
         best[:] = np.inf
         label[:] = 0
-        for k in range(centers.shape[0]):
-            compute_squared_distance(block, centers[k], current)
-            for p in range(current.shape[0]):
-                nearer = current[p] < best[p]
-                best[p] = current[p] if nearer else best[p]
+        for k in range(0, n_centers, 2):
+            compute_two_distances(blocks[b], centers[k], centers[min(k + 1, n_centers - 1)], to_first, to_second)
+            for p in range(size):
+                nearer = to_first[p] < best[p]
+                best[p] = to_first[p] if nearer else best[p]
                 label[p] = k if nearer else label[p]
+            for p in range(size):  # the partner of an odd last centre is itself: never nearer
+                nearer = to_second[p] < best[p]
+                best[p] = to_second[p] if nearer else best[p]
+                label[p] = k + 1 if nearer else label[p]
 
 
 @jit()
-def accumulate_clusters(xt, sample_weight, labels, sums, counts):
+def accumulate_clusters(blocks, sample_weight, labels, sums, counts):
     """Add the weighted rows of every cluster into sums (n_clusters, n_features) and their weights into counts."""
-    for p in range(labels.shape[0]):
-        counts[labels[p]] += sample_weight[p]
-    for d in range(xt.shape[0]):
-        row = xt[d]
-        for p in range(row.shape[0]):
-            sums[labels[p], d] += sample_weight[p] * row[p]
+    size = blocks.shape[2]
+    for b in range(blocks.shape[0]):
+        label, weight = labels[b * size : (b + 1) * size], sample_weight[b * size : (b + 1) * size]
+        for p in range(size):
+            counts[label[p]] += weight[p]
+        for d in range(blocks.shape[1]):
+            row = blocks[b, d]
+            for p in range(size):
+                sums[label[p], d] += weight[p] * row[p]

@@ -7,7 +7,7 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 
 from ._compile import jit
 from .passes import make_passes
-from .spherical import accumulate_sum_x, compute_squared_distance
+from .spherical import accumulate_sum_x, compute_distances
 
 
 @jit()
@@ -26,10 +26,10 @@ def compute_whitened(xt, factor, white):
 @jit()
 def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
     """mahalanobis[k, p] = |x U - mean U|^2; offsets hold mean U; (n_components, block), overwritten."""
-    white = scratch[: xt.shape[0]]
+    n_features = xt.shape[0]
+    white = scratch[:n_features]
     compute_whitened(xt, parameters.factors[0], white)
-    for k in range(mahalanobis.shape[0]):
-        compute_squared_distance(white, parameters.offsets[k], mahalanobis[k])
+    compute_distances(white, parameters.offsets, scratch[n_features], mahalanobis)
 
 
 @jit()

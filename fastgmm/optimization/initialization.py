@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.covariance import STRUCTURES, padded
+from ..model.covariance import STRUCTURES
 from ..model.density import StatisticsPass
 from ..model.parameters import Array, MixtureParameters
 from ..representation.source import ArraySource, ColumnSummary
+from .clustering import BlockedSample, kmeans, kmeans_plusplus
 from .em import m_step
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
-KMEANS_MAX_ITER = 100
-KMEANS_TOL = 1e-4  # on the mean squared move of a centre, in standard deviations squared
 
 
 def sample_size(n_components: int) -> int:
@@ -112,20 +111,25 @@ def _estimated(
     if given is None and init_params == "random":
         resp = rng.random((len(rows), n_components))
         return _from_rows(problem, sample, weight, resp / resp.sum(axis=1, keepdims=True))
+    labels = _partition(problem, rows, weight, init_params if given is None else given, rng)
+    return _from_rows(problem, sample, weight, labels)
+
+
+def _partition(
+    problem: StartProblem, rows: NDArray[Any], weight: Array | None, init_params: Any, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the cluster of each row, on standardised columns; `init_params` is a method or an array of means."""
     scale = np.sqrt(problem.columns.variance)
     scale[problem.columns.constant | (scale == 0)] = 1.0
-    xt = np.zeros((padded(rows.shape[1]), len(rows)))
-    xt[: rows.shape[1]] = ((rows - problem.columns.mean) / scale).T
-    sample_weight = np.ones(len(rows)) if weight is None else weight
-    if given is not None:
-        centers = np.zeros((n_components, len(xt)))
-        centers[:, : rows.shape[1]] = (given - problem.columns.mean) / scale
-    elif init_params == "random_from_data":
-        centers = np.ascontiguousarray(xt[:, rng.choice(len(rows), n_components, replace=False)].T)
-    else:
-        centers = kmeans_plusplus(xt, sample_weight, n_components, rng)
-    labels = kmeans(xt, sample_weight, centers, KMEANS_MAX_ITER if given is None and init_params == "kmeans" else 0)
-    return _from_rows(problem, sample, weight, labels)
+    sample = BlockedSample.from_rows((rows - problem.columns.mean) / scale, weight)
+    if not isinstance(init_params, str):
+        centers = np.zeros((problem.n_components, sample.blocks.shape[1]))
+        centers[:, : rows.shape[1]] = (init_params - problem.columns.mean) / scale
+        return kmeans(sample, centers, max_iter=0)
+    if init_params == "random_from_data":
+        return kmeans(sample, sample.rows(rng.choice(len(rows), problem.n_components, replace=False)), max_iter=0)
+    centers = kmeans_plusplus(sample, problem.n_components, rng)
+    return kmeans(sample, centers) if init_params == "kmeans" else kmeans(sample, centers, max_iter=0)
 
 
 def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
@@ -192,54 +196,3 @@ def _from_rows(
     )
     statistics = StatisticsPass(source.chunks, source.dtype, shift, sample_weight)(centred, resp_of)
     return m_step(statistics, problem.covariance_type, problem.reg_covar, problem.columns.variance)
-
-
-def kmeans_plusplus(xt: Array, sample_weight: Array, n_clusters: int, rng: np.random.Generator) -> Array:
-    """Greedy k-means++ seeding (Arthur and Vassilvitskii, 2007): the best of 2 + ln k candidates at every step.
-
-    xt: (n_features padded, n_samples). Returns (n_clusters, n_features padded).
-    """
-    from ..kernels.kmeans import compute_closest_candidates
-
-    n_samples = xt.shape[1]
-    n_candidates = 2 + int(np.log(n_clusters))
-    centers = np.empty((n_clusters, len(xt)))
-    centers[0] = xt[:, rng.choice(n_samples, p=sample_weight / sample_weight.sum())]
-    closest = np.full(n_samples, np.inf)
-    distances, potentials = np.empty((n_candidates, n_samples)), np.empty(n_candidates)
-    compute_closest_candidates(xt, sample_weight, centers[:1], closest, distances, potentials)
-    closest, potential = distances[0].copy(), potentials[0]
-    for k in range(1, n_clusters):
-        cumulative = np.cumsum(sample_weight * closest)
-        drawn = np.searchsorted(cumulative, rng.random(n_candidates) * potential)
-        candidates = np.ascontiguousarray(xt[:, np.minimum(drawn, n_samples - 1)].T)
-        compute_closest_candidates(xt, sample_weight, candidates, closest, distances, potentials)
-        best = int(np.argmin(potentials))
-        centers[k], closest, potential = candidates[best], distances[best].copy(), potentials[best]
-    return centers
-
-
-def kmeans(xt: Array, sample_weight: Array, centers: Array, max_iter: int) -> NDArray[np.int64]:
-    """Lloyd's iterations from `centers`; returns the labels of the nearest centres, shape (n_samples,).
-
-    A cluster that empties moves to the row farthest from its centre. max_iter=0 only assigns.
-    """
-    from ..kernels.kmeans import accumulate_clusters, assign_labels
-
-    labels, distance = np.empty(xt.shape[1], np.int64), np.empty(xt.shape[1])
-    centers = np.ascontiguousarray(centers)
-    assign_labels(xt, centers, labels, distance)
-    for _ in range(max_iter):
-        sums, counts = np.zeros_like(centers), np.zeros(len(centers))
-        accumulate_clusters(xt, sample_weight, labels, sums, counts)
-        empty = np.flatnonzero(counts == 0)
-        moved = sums / np.where(counts > 0, counts, 1.0)[:, None]
-        if len(empty):
-            farthest = np.argsort(-distance, kind="stable")[: len(empty)]
-            moved[empty] = xt[:, farthest].T
-        step = ((moved - centers) ** 2).sum() / len(centers)
-        centers = moved
-        assign_labels(xt, centers, labels, distance)
-        if step <= KMEANS_TOL:
-            break
-    return labels
