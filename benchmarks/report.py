@@ -101,8 +101,8 @@ def time_iterations(
 ) -> dict[str, dict[str, Any]]:
     """Seconds per EM iteration of each contender, minimum and median over `repeats` rounds of all contenders.
 
-    The extra iterations of a fit take at least `seconds`. A contender that has used ten times `repeats * seconds`
-    sits out after its second round.
+    The extra iterations of a fit take at least `seconds`, and at least as long as the rest of the fit, whose noise the
+    difference inherits. A contender that has used ten times `repeats * seconds` sits out after its second round.
     """
 
     def clock(fit: Fit, n_iter: int) -> float:
@@ -112,7 +112,8 @@ def time_iterations(
 
     extra = dict.fromkeys(fits, 2)
     for name, fit in fits.items():
-        while extra[name] < 512 and clock(fit, 1 + extra[name]) - clock(fit, 1) < seconds:
+        shortest = clock(fit, 1)
+        while extra[name] < 512 and clock(fit, 1 + extra[name]) < shortest + max(seconds, shortest):
             extra[name] *= 2
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in fits}
     for _ in range(repeats):
