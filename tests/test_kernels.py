@@ -168,7 +168,10 @@ def test_every_kernel_compiles_once_per_precision():
     for array in (X, read_only, X[:50], X.astype(np.float32)):
         kernels = MixtureKernels(parameters, array.dtype)
         kernels.accumulate([(0, array)])
-        kernels.accumulate([(0, array)], np.ones(len(array)), lambda first, last: np.full((last - first, 2), 0.5))
+        for writeable in (True, False):
+            weight, resp = np.ones(len(array)), np.full((len(array), 2), 0.5)
+            weight.flags.writeable = resp.flags.writeable = writeable
+            kernels.accumulate([(0, array)], weight, lambda first, last, resp=resp: resp[first:last])
         kernels.score([(0, array)], labels=np.empty(len(array), np.int64))
         kernels.score([(0, array)], resp=np.empty((len(array), 2), array.dtype))
     module = STRUCTURES["diag"].kernels

@@ -2,12 +2,14 @@
 
 import doctest
 import importlib
+import json
 import pkgutil
 from pathlib import Path
 
 import pytest
 
 import fastgmm
+from benchmarks.report import markdown_table
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(m.name for m in pkgutil.walk_packages(fastgmm.__path__, "fastgmm.") if ".kernels" not in m.name)
@@ -42,3 +44,8 @@ def test_the_readmes_commands_are_the_ones_ci_runs():
     command = "pip install -e '.[test]' && pytest"
     assert command in (ROOT / "README.md").read_text()
     assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readmes_table_is_the_one_the_committed_results_give():
+    report = json.loads((ROOT / "benchmarks" / "results" / "standard.json").read_text())
+    assert markdown_table(report) in (ROOT / "README.md").read_text()

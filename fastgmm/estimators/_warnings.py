@@ -68,21 +68,21 @@ def warn_about_result(result: EMResult, reg_covar: float) -> None:
         warnings.warn(
             f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
             EmptyComponentWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     if result.largest_fall > 0 and result.stop_reason != "converged":
         warnings.warn(
             f"The log-likelihood fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = "
             f"{reg_covar:g} does not maximise the likelihood itself: lower reg_covar or rescale the data.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     elif not result.converged and result.stop_reason != "callback":
         warnings.warn(
             "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
             "tol, or check for degenerate data.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

@@ -181,7 +181,7 @@ class Full(CovarianceStructure):
 
     def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
         factors = parameters.precisions_cholesky
-        return factors, -np.matvec(np.swapaxes(factors, 1, 2), means)
+        return factors, -np.einsum("kde,kd->ke", factors, means)
 
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
         return first, _symmetrised(outer - means[:, :, None] * first[:, None, :])

@@ -18,16 +18,17 @@ from .statistics import SufficientStatistics
 Rows = Iterable[tuple[int, NDArray[Any]]]
 RespOf = Callable[[int, int], NDArray[Any]]
 
-_EMPTY = np.empty(0)
-_NO_RESP = np.empty((0, 0))
-_NO_LABELS = np.empty(0, np.int64)
-
 
 def _read_only(block: NDArray[Any]) -> NDArray[Any]:
     """A read-only view: mutable and read-only arrays would compile separately."""
     view = block.view()
     view.flags.writeable = False
     return view
+
+
+_UNWEIGHTED = _read_only(np.empty(0))
+_NO_RESP = _read_only(np.empty((0, 0)))
+_NO_LABELS = np.empty(0, np.int64)
 
 
 class MixtureKernels:
@@ -63,7 +64,7 @@ class MixtureKernels:
             )
             self.log_const = log_const
             self._kernel_parameters = KernelParameters(
-                np.ascontiguousarray(self.shift, np.float64),
+                np.array(self.shift, np.float64),
                 log_const.astype(self.dtype),
                 means,
                 _pad(factors, factor_shape, self.dtype),
@@ -115,8 +116,8 @@ class MixtureKernels:
                     np.zeros((n_slots, *self._outer_shape)),
                 )
             last = first + len(block)
-            weight = _EMPTY if sample_weight is None else sample_weight[first:last]
-            given = _NO_RESP if resp is None else np.ascontiguousarray(resp(first, last), np.float64)
+            weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
+            given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
             parallel.run_slots(
                 kernels.accumulate_pass,
                 kernels.accumulate_slot,
@@ -227,9 +228,7 @@ class MixtureKernels:
 
 
 def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zero-pad trailing features; single entries stay single."""
-    if values.shape == shape and values.dtype == dtype and values.flags.c_contiguous:
-        return values
+    """Copy with trailing features padded by zeros; single entries stay single."""
     out = np.zeros(shape, dtype)
     out[tuple(slice(0, n) for n in values.shape)] = values
     return out

@@ -90,7 +90,8 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
             n_slots = max(1, min(32, len(block) // 1024))
             summary = np.empty((n_slots, 5, source.n_features))
             begin = start + first
-            weight = np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]
+            weight = (np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]).view()
+            weight.flags.writeable = False
             parallel.run_slots(summarise_columns_pass, summarise_columns_slot, n_slots, block, weight, shift, summary)
             summaries.append(summary)
     merged = np.concatenate(summaries)
