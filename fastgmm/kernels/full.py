@@ -6,7 +6,7 @@ multiply-adds share eight loads. Features are padded to a multiple of four with 
 
 from ._compile import jit
 from .passes import make_passes
-from .tiles import accumulate_tile
+from .tiles import accumulate_tile, transform_tile
 
 
 @jit()
@@ -52,29 +52,22 @@ def compute_squared_norm(xt, factor, offset, y, out):
     y0, y1, y2, y3 = y[0], y[1], y[2], y[3]
     for e in range(0, xt.shape[0], 4):
         c0, c1, c2, c3 = offset[e], offset[e + 1], offset[e + 2], offset[e + 3]
-        for d in range(0, e, 4):
-            x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
-            f0, f1, f2, f3 = factor[d], factor[d + 1], factor[d + 2], factor[d + 3]
+        if e > 0:
+            # Starting from the offset here instead of filling y with it first: 3.1 against 4.9 ns at 16 features.
+            x0, x1, x2, x3 = xt[0], xt[1], xt[2], xt[3]
+            f0, f1, f2, f3 = factor[0], factor[1], factor[2], factor[3]
             u00, u01, u02, u03 = f0[e], f0[e + 1], f0[e + 2], f0[e + 3]
             u10, u11, u12, u13 = f1[e], f1[e + 1], f1[e + 2], f1[e + 3]
             u20, u21, u22, u23 = f2[e], f2[e + 1], f2[e + 2], f2[e + 3]
             u30, u31, u32, u33 = f3[e], f3[e + 1], f3[e + 2], f3[e + 3]
-            if (
-                d == 0
-            ):  # starting from the offset here instead of filling y with it first: 3.1 against 4.9 ns at 16 features
-                for p in range(block):
-                    v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
-                    y0[p] = c0 + u00 * v0 + u10 * v1 + u20 * v2 + u30 * v3
-                    y1[p] = c1 + u01 * v0 + u11 * v1 + u21 * v2 + u31 * v3
-                    y2[p] = c2 + u02 * v0 + u12 * v1 + u22 * v2 + u32 * v3
-                    y3[p] = c3 + u03 * v0 + u13 * v1 + u23 * v2 + u33 * v3
-            else:
-                for p in range(block):
-                    v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
-                    y0[p] += u00 * v0 + u10 * v1 + u20 * v2 + u30 * v3
-                    y1[p] += u01 * v0 + u11 * v1 + u21 * v2 + u31 * v3
-                    y2[p] += u02 * v0 + u12 * v1 + u22 * v2 + u32 * v3
-                    y3[p] += u03 * v0 + u13 * v1 + u23 * v2 + u33 * v3
+            for p in range(block):
+                v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
+                y0[p] = c0 + u00 * v0 + u10 * v1 + u20 * v2 + u30 * v3
+                y1[p] = c1 + u01 * v0 + u11 * v1 + u21 * v2 + u31 * v3
+                y2[p] = c2 + u02 * v0 + u12 * v1 + u22 * v2 + u32 * v3
+                y3[p] = c3 + u03 * v0 + u13 * v1 + u23 * v2 + u33 * v3
+            for d in range(4, e, 4):
+                transform_tile(xt, d, factor, e, y, 0)
         x0, x1, x2, x3 = xt[e], xt[e + 1], xt[e + 2], xt[e + 3]
         f0, f1, f2, f3 = factor[e], factor[e + 1], factor[e + 2], factor[e + 3]
         u00, u01, u02, u03 = f0[e], f0[e + 1], f0[e + 2], f0[e + 3]

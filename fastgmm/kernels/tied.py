@@ -8,19 +8,16 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 from ._compile import jit
 from .passes import make_passes
 from .spherical import accumulate_sum_x, compute_distances
+from .tiles import transform_tile
 
 
 @jit()
 def compute_whitened(xt, factor, white):
     """white[e] = sum_{d <= e} factor[d, e] xt[d]; white: (n_features, block), overwritten."""
     white[:] = 0
-    for e in range(xt.shape[0]):
-        out = white[e]
-        for d in range(0, e + 1, 4):
-            x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
-            u0, u1, u2, u3 = factor[d, e], factor[d + 1, e], factor[d + 2, e], factor[d + 3, e]
-            for p in range(out.shape[0]):
-                out[p] += u0 * x0[p] + u1 * x1[p] + u2 * x2[p] + u3 * x3[p]
+    for e in range(0, xt.shape[0], 4):
+        for d in range(0, e + 4, 4):
+            transform_tile(xt, d, factor, e, white, e)
 
 
 @jit()

@@ -1,4 +1,4 @@
-"""The register tile of the statistics: four rows of one block times four rows of another, summed over the points."""
+"""Register tiles of four by four: products summed over the points, and rows combined point by point."""
 
 from ._compile import jit
 
@@ -52,3 +52,21 @@ def accumulate_tile(a, i, b, j, out, column):
     o3[column + 1] += s31
     o3[column + 2] += s32
     o3[column + 3] += s33
+
+
+@jit()
+def transform_tile(xt, d, factor, e, out, row):
+    """out[row + c] += sum_r factor[d + r, e + c] xt[d + r] for r, c in 0..3; xt, out: (rows, block)."""
+    x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
+    y0, y1, y2, y3 = out[row], out[row + 1], out[row + 2], out[row + 3]
+    f0, f1, f2, f3 = factor[d], factor[d + 1], factor[d + 2], factor[d + 3]
+    u00, u01, u02, u03 = f0[e], f0[e + 1], f0[e + 2], f0[e + 3]
+    u10, u11, u12, u13 = f1[e], f1[e + 1], f1[e + 2], f1[e + 3]
+    u20, u21, u22, u23 = f2[e], f2[e + 1], f2[e + 2], f2[e + 3]
+    u30, u31, u32, u33 = f3[e], f3[e + 1], f3[e + 2], f3[e + 3]
+    for p in range(x0.shape[0]):
+        v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
+        y0[p] += u00 * v0 + u10 * v1 + u20 * v2 + u30 * v3
+        y1[p] += u01 * v0 + u11 * v1 + u21 * v2 + u31 * v3
+        y2[p] += u02 * v0 + u12 * v1 + u22 * v2 + u32 * v3
+        y3[p] += u03 * v0 + u13 * v1 + u23 * v2 + u33 * v3
