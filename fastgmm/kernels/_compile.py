@@ -13,7 +13,6 @@ The files are pickles: whoever can write to the folder can run code, so never po
 import hashlib
 import os
 import pickle
-import sys
 import tempfile
 import warnings
 from functools import cache
@@ -136,10 +135,3 @@ def jit(*, fastmath=FASTMATH, parallel=False):
         return dispatcher
 
     return decorate
-
-
-def cpu_description() -> str:
-    """Name the processor and Python that compiled code is specialised for."""
-    from numba.core.registry import cpu_target
-
-    return f"{cpu_target.target_context.codegen()._get_host_cpu_name()}, Python {sys.version.split()[0]}"
