@@ -145,18 +145,31 @@ def test_statistics_of_disjoint_rows_add_up():
         np.testing.assert_allclose(getattr(total, name), getattr(whole, name), rtol=1e-12, atol=1e-10)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("scale", [1e-7, 1e-3])
-def test_a_tied_covariance_keeps_its_digits_however_far_its_components_are_apart(scale):
+def test_second_moments_keep_their_digits_however_far_components_are_apart(covariance_type, scale):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 400)
     noise = scale * rng.normal(size=(800, 3))
     noise -= np.stack([noise[labels == k].mean(axis=0) for k in (0, 1)])[labels]
     centres = np.array([[-1.0, -0.5, 1.0], [1.0, 0.5, -1.0]])
     X = centres[labels] + noise
-    parameters = MixtureParameters(np.full(2, 0.5), centres, np.eye(3) / scale, "tied", scale**2 * np.eye(3))
+    structure = STRUCTURES[covariance_type]
+    covariances = scale**2 * structure.identity(2, 3)
+    parameters = MixtureParameters(
+        np.full(2, 0.5), centres, structure.cholesky(covariances), covariance_type, covariances
+    )
     statistics = StatisticsPass(lambda: [(0, X)], np.float64, X.mean(axis=0))(parameters)
-    exact = (X - centres[labels]).T @ (X - centres[labels])
-    np.testing.assert_allclose(statistics.sum_outer, exact, rtol=0, atol=1e-9 * np.abs(exact).max())
+    diff = (X - centres[labels]).reshape(2, 400, 3)
+    outer = np.einsum("knd,kne->kde", diff, diff)
+    exact = {
+        "full": outer,
+        "tied": outer.sum(axis=0),
+        "diag": np.einsum("kdd->kd", outer),
+        "spherical": np.einsum("kdd->k", outer),
+    }[covariance_type]
+    # The rows themselves carry a rounding of 1e-16 against a width of 1e-7: nine digits are there to keep.
+    np.testing.assert_allclose(statistics.sum_outer, exact, rtol=0, atol=1e-8 * np.abs(exact).max())
 
 
 def test_every_kernel_compiles_once_per_precision():
