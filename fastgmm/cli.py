@@ -22,6 +22,7 @@ except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
 _SAMPLE_BLOCK_BYTES = 2**26
+_WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
 
 app = typer.Typer(
     help="Fit Gaussian mixtures to large data, and generate new data from them.",
@@ -213,7 +214,7 @@ def warmup() -> None:
     begin = time.perf_counter()
     rng = np.random.default_rng(0)
     for dtype in (np.float64, np.float32):
-        X = rng.standard_normal((200, 4)).astype(dtype)
+        X = rng.standard_normal((_WARMUP_ROWS, 4)).astype(dtype)
         for covariance_type in CovarianceType:
             start = time.perf_counter()
             for init_params in InitParams:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -251,12 +252,35 @@ def test_terminal_without_rich_gets_lines(run, rows, monkeypatch):
     assert sys.stderr.getvalue().startswith("iteration 1/100  ")
 
 
-def test_warmup_compiles_every_structure_in_both_precisions(run):
-    code, out, err = run("warmup")
-    assert (code, err) == (0, "")
+USE_EVERYTHING = """
+import sys, warnings
+import numpy as np
+from fastgmm import GaussianMixture
+warnings.simplefilter("ignore")
+rows = np.random.default_rng(0).standard_normal((50_000, 5))
+for X in (rows, rows[:300]):
+    for covariance_type in ("full", "tied", "diag", "spherical"):
+        for dtype in ("float32", "float64"):
+            mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0, max_iter=2)
+            mixture.fit_predict(X.astype(dtype), sample_weight=np.ones(len(X)))
+            mixture.predict_proba(X.astype(dtype)), mixture.score_samples(X.astype(dtype))
+"""
+
+
+def test_after_warmup_nothing_is_left_to_compile_for_small_or_large_fits(tmp_path):
+    def run_python(code, *arguments):
+        environment = {**os.environ, "FASTGMM_CACHE": str(tmp_path)}
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    out = run_python("from fastgmm.cli import main; main()", "warmup")
     for covariance_type in ("full", "tied", "diag", "spherical"):
         for dtype in ("float32", "float64"):
             assert re.search(rf"^{covariance_type} {dtype}: \d", out, re.MULTILINE)
+    compiled = {path.name for path in tmp_path.rglob("*.nbc")}
+    assert any("accumulate_pass" in name for name in compiled)
+    run_python(USE_EVERYTHING)
+    assert {path.name for path in tmp_path.rglob("*.nbc")} == compiled
 
 
 def test_demo_generates_digits_and_finds_the_known_parameters(run, tmp_path):

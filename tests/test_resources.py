@@ -86,7 +86,7 @@ def test_ctrl_c_stops_a_large_fit_within_a_second_and_leaves_the_last_fit(delay)
 FIRST_FIT = """
 import time
 import numpy as np
-X = np.random.default_rng(0).standard_normal((2000, 4))
+X = np.random.default_rng(0).standard_normal((20_000, 4))
 import fastgmm
 from fastgmm import GaussianMixture
 start = time.perf_counter()

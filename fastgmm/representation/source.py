@@ -56,7 +56,6 @@ class ColumnSummary:
     Attributes
     ----------
     minimum, maximum, mean, variance : ndarrays of shape (n_features,), float64
-    total_weight : float
     finite : bool
         Whether every value (of any weight) is finite; if not, the other attributes mean nothing.
     """
@@ -65,7 +64,6 @@ class ColumnSummary:
     maximum: Array
     mean: Array
     variance: Array
-    total_weight: float
     finite: bool
 
     @property
@@ -104,7 +102,6 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
         merged[:, 1].max(axis=0),
         shift + offset,
         variance,
-        total,
         bool(np.isfinite(merged[:, 4]).all()),
     )
 
