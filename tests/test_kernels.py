@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import mpmath
+import numba
 import numpy as np
 import pytest
 
-from fastgmm.kernels import elementary, passes
-from fastgmm.kernels._compile import jit
+from fastgmm.kernels import elementary, passes, simd
+from fastgmm.kernels._compile import FASTMATH
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels, StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
@@ -20,36 +21,58 @@ TYPES = tuple(STRUCTURES)
 RTOL = {np.float64: 1e-11, np.float32: 2e-4}
 
 
-@jit()
+needs_tiles = pytest.mark.skipif(not simd.LANE_BYTES, reason="this processor runs the portable kernels")
+
+
+@numba.njit(fastmath=set(FASTMATH))
 def _map_exp(x, out):
     for i in range(x.shape[0]):
         out[i] = elementary.exp(x[i])
 
 
-@jit()
+@numba.njit
+def _map_exp_of_tiles(x, out):
+    for p in range(0, x.shape[0], simd.LANE_BYTES // x.itemsize):
+        simd.store(simd.exp(simd.load(x, 0, p, 1, 1)), out, 0, p)
+
+
+@numba.njit
+def _aligned(n_rows, block, like):
+    return passes.aligned_rows(n_rows, block, like)
+
+
+@numba.njit(fastmath=set(FASTMATH))
 def _map_log(x, out):
     for i in range(x.shape[0]):
         out[i] = elementary.log(x[i])
 
 
 def mapped(kernel, x):
-    out = np.empty_like(x)
-    kernel(x, out)
-    return out
+    padded = np.zeros(-(-len(x) // 16) * 16, x.dtype)
+    padded[: len(x)] = x
+    source, out = (_aligned(1, len(padded), np.empty((1, 1), x.dtype))[0] for _ in range(2))
+    source[:] = padded
+    kernel(source, out)
+    return out[: len(x)]
 
 
+EXPONENTIALS = [_map_exp, pytest.param(_map_exp_of_tiles, marks=needs_tiles)]
+
+
+@pytest.mark.parametrize("map_exp", EXPONENTIALS)
 @pytest.mark.parametrize(("dtype", "lowest", "ulps"), [(np.float64, -707.0, 1.5), (np.float32, -86.0, 1.5)])
-def test_exp_is_as_exact_as_its_docstring_says(dtype, lowest, ulps):
+def test_exp_is_as_exact_as_its_docstring_says(map_exp, dtype, lowest, ulps):
     x = np.concatenate([np.linspace(lowest, 0, 4001), -np.logspace(-20, 0, 500)]).astype(dtype)
     exact = np.array([float(mpmath.exp(mpmath.mpf(float(v)))) for v in x])
-    error = np.abs(mapped(_map_exp, x).astype(np.float64) - exact) / exact
+    error = np.abs(mapped(map_exp, x).astype(np.float64) - exact) / exact
     assert error.max() <= ulps * np.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("map_exp", EXPONENTIALS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_exp_of_what_no_float_holds_is_zero(dtype):
+def test_exp_of_what_no_float_holds_is_zero(map_exp, dtype):
     x = np.array([-1e4, elementary.LOG_FLOOR[np.dtype(dtype)], -np.inf], dtype)
-    np.testing.assert_array_equal(mapped(_map_exp, x), 0)
+    np.testing.assert_array_equal(mapped(map_exp, x), 0)
 
 
 @pytest.mark.parametrize(("dtype", "ulps"), [(np.float64, 1.5), (np.float32, 2.5)])
@@ -188,14 +211,76 @@ def test_every_kernel_compiles_once_per_precision():
         kernels.score([(0, array)], labels=np.empty(len(array), np.int64))
         kernels.score([(0, array)], resp=np.empty((len(array), 2), array.dtype))
     module = STRUCTURES["diag"].kernels
-    assert len(module.accumulate_slot.signatures) == 2
-    assert len(module.score_slot.signatures) == 2
+    assert len(module.run_slot.signatures) == 2
 
 
 def test_blocks_are_aligned_to_cache_lines():
     for like in (np.empty((1, 1)), np.empty((1, 1), np.float32)):
         for _ in range(5):
-            assert passes.aligned_rows(5, 48, like).ctypes.data % 64 == 0
+            assert _aligned(5, 48, like).ctypes.data % 64 == 0
+
+
+RESULTS_OF_EVERY_TYPE = """
+import numpy as np, sys
+from fastgmm.model.covariance import STRUCTURES
+from fastgmm.model.density import MixtureKernels, StatisticsPass
+from fastgmm.model.parameters import MixtureParameters
+for name in sys.argv[1:]:
+    for n_samples, n_features, n_components in [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]:
+        rng = np.random.default_rng(0)
+        s = STRUCTURES[name]
+        means = 2 * rng.normal(size=(n_components, n_features))
+        factor = rng.normal(size=(n_components, n_features, 2 * n_features)) / np.sqrt(n_features)
+        covariances = factor @ factor.swapaxes(1, 2)
+        if not s.is_matrix:
+            covariances = rng.uniform(0.3, 2.0, s.shape(n_components, n_features))
+        elif s.pools_components:
+            covariances = covariances[0]
+        weights = rng.dirichlet(np.full(n_components, 5.0))
+        parameters = MixtureParameters(weights, means, s.cholesky(covariances), name, covariances)
+        for dtype in (np.float64, np.float32):
+            X = 2 * rng.normal(size=(n_samples, n_features)).astype(dtype)
+            weight = rng.uniform(size=n_samples)
+            t = StatisticsPass(lambda: [(0, X)], dtype, np.zeros(n_features), weight)(parameters)
+            resp, labels = np.empty((n_samples, n_components), dtype), np.empty(n_samples, np.int64)
+            norm = np.empty(n_samples, dtype)
+            MixtureKernels(parameters, dtype).score([(0, X)], norm, labels, resp)
+            arrays = [[t.log_likelihood], t.sum_resp, t.sum_diff, t.sum_outer, resp, labels, norm]
+            print(name, np.dtype(dtype), *(float(v) for a in arrays for v in np.ravel(a)))
+"""
+
+
+def results_of_types(*names, **environment):
+    environment = {**os.environ, **environment}
+    command = [sys.executable, "-c", RESULTS_OF_EVERY_TYPE, *names]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    lines = [line.split() for line in out.splitlines()]
+    return [(name, dtype, np.array(values, dtype=float)) for name, dtype, *values in lines]
+
+
+@needs_tiles
+def test_portable_kernels_and_tiles_agree():
+    tiles, portable = results_of_types(*TYPES), results_of_types(*TYPES, FASTGMM_SIMD="0")
+    assert len(tiles) == len(portable) == 48
+    for (name, dtype, ours), (_, _, theirs) in zip(tiles, portable, strict=True):
+        rtol = RTOL[np.dtype(dtype).type]
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max(), err_msg=f"{name} {dtype}")
+
+
+def test_types_compiled_in_different_processes_do_not_mix(tmp_path):
+    """Machine code from the cache is linked by name: equal names of different functions would swap them."""
+    alone = [results_of_types(name, FASTGMM_CACHE=str(tmp_path)) for name in ("full", "diag")]
+    together = results_of_types("full", "diag", FASTGMM_CACHE=str(tmp_path))
+    for (_, _, expected), (_, _, values) in zip([*alone[0], *alone[1]], together, strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+# The smallest function that is kept on disk.
+ENTRY = """
+import numpy as np
+from fastgmm.kernels.columns import summarise_columns_slot
+summarise_columns_slot(np.ones((3, 1)), np.empty(0), np.zeros(1), np.empty((1, 5, 1)), 0)
+"""
 
 
 def test_kernels_run_uncompiled_with_the_same_results():
@@ -224,7 +309,7 @@ for t in ("full", "tied", "diag", "spherical"):
 
 
 def test_a_damaged_cache_is_replaced(tmp_path):
-    code = "import numpy as np; from fastgmm.kernels.passes import aligned_rows; aligned_rows(2, 16, np.empty((1, 1)))"
+    code = ENTRY
     environment = {**os.environ, "FASTGMM_CACHE": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     (folder,) = tmp_path.iterdir()
@@ -240,7 +325,7 @@ def test_a_damaged_cache_is_replaced(tmp_path):
 def test_an_unwritable_cache_warns_once_and_compiles(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    code = "import numpy as np; from fastgmm.kernels.passes import aligned_rows; aligned_rows(2, 16, np.empty((1, 1)))"
+    code = ENTRY
     result = subprocess.run(
         [sys.executable, "-c", code],
         check=True,

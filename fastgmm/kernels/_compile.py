@@ -30,7 +30,7 @@ EXACT = frozenset({"nsz", "contract"})
 def source_hash() -> str:
     """Hash the sources of this package; every cached function is stale when one of them changes."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -123,14 +123,34 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def jit(*, fastmath=FASTMATH, parallel=False):
-    """Decorate a kernel: nopython, GIL released, division without checks, cached on disk."""
+def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, apart=False, name=None):
+    """Decorate a kernel: nopython, GIL released, division without checks.
+
+    `entry` is for the functions that Python calls, which contain the others: kept on disk. Only they get wrappers for
+    Python, which would double the time to compile the others. `inline` is for functions that take or return tiles
+    (simd.py), which must not pass through memory. `apart` leaves a large function a function of its own, which saves
+    compile time, and takes it at its word: a process that compiles and one that reads the cache link different copies
+    of it, whose bits would differ if each contracted and reordered sums for its own surroundings. Functions made in a loop or by another function need a `name` of
+    their own: machine code from the cache is linked by name, and the first of two equal names would serve both
+    (tests/test_kernels.py).
+    """
 
     def decorate(function):
+        if name is not None:
+            function.__qualname__ = name
         dispatcher = numba.njit(
-            fastmath=set(fastmath), parallel=parallel, nogil=True, error_model="numpy", boundscheck=False
+            fastmath=False if apart else set(fastmath),
+            parallel=parallel,
+            inline="always" if inline else "never",
+            forceinline=not (entry or apart),
+            no_cpython_wrapper=not entry,
+            no_cfunc_wrapper=True,
+            nogil=True,
+            error_model="numpy",
+            boundscheck=False,
         )(function)
-        if dispatcher is not function and cache_folder() is not None:  # the same object under NUMBA_DISABLE_JIT=1
+        # Under NUMBA_DISABLE_JIT=1 the dispatcher is the function itself.
+        if entry and dispatcher is not function and cache_folder() is not None:
             dispatcher._cache = _Cache(function)
         return dispatcher
 

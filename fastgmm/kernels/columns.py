@@ -1,12 +1,11 @@
 """One pass over the columns of the data: what validation and regularisation need to know before a fit."""
 
-import numba
 import numpy as np
 
 from ._compile import jit
 
 
-@jit()
+@jit(entry=True)
 def summarise_columns_slot(X, sample_weight, shift, summary, slot):
     """Summarise the rows of a slot.
 
@@ -30,10 +29,3 @@ def summarise_columns_slot(X, sample_weight, shift, summary, slot):
                 rows[1, d] = max(rows[1, d], value)
                 rows[2, d] += weight * diff
                 rows[3, d] += weight * diff * diff
-
-
-@jit(parallel=True)
-def summarise_columns_pass(X, sample_weight, shift, summary):
-    """Run all slots of `summarise_columns_slot`."""
-    for slot in numba.prange(summary.shape[0]):
-        summarise_columns_slot(X, sample_weight, shift, summary, np.int64(slot))

@@ -1,4 +1,4 @@
-"""Exponential and logarithm that LLVM vectorises, and the row log-sum-exp of a block built on them.
+"""Exponential and logarithm of numbers, in loops that LLVM vectorises; simd.py has the exponential of tiles.
 
 Numba's `math.exp` is a scalar libm call of 3 to 6 ns; these polynomials cost 0.5 ns (float64) inside a loop.
 """
@@ -13,7 +13,7 @@ from ._compile import EXACT, jit
 LOG_FLOOR = {np.dtype(np.float64): np.float64(-1e300), np.dtype(np.float32): np.float32(-1e37)}
 
 # exp(r) on [-ln2/2, ln2/2]: Chebyshev interpolation of (exp(r) - 1) / r, relative error 1e-17 and 1e-8.
-_EXP64 = tuple(
+EXP64 = tuple(
     np.float64(c)
     for c in (
         *(1.0, 1.0, 0.5000000000000006, 0.1666666666666667, 0.041666666666573066, 0.008333333333326136),
@@ -21,27 +21,27 @@ _EXP64 = tuple(
         *(2.7626371065696354e-07, 2.5105217004720745e-08),
     )
 )
-_EXP32 = tuple(
+EXP32 = tuple(
     np.float32(c)
     for c in (1.0, 1.0, 0.5, 0.16666504740715027, 0.04166646674275398, 0.00836915522813797, 0.0013933649752289057)
 )
 # Adding 1.5 2^52 (2^23) rounds to an integer and leaves it in the low bits; at the lowest argument that integer is
 # -1023 (-127), whose power of two has the bits of 0, so that no comparison is needed to flush to zero.
-_ROUND64, _LOWEST64, _LOG2E64 = np.float64(1.5 * 2.0**52), np.float64(-709.0), np.float64(1.4426950408889634)
-_ROUND32, _LOWEST32, _LOG2E32 = np.float32(1.5 * 2.0**23), np.float32(-88.0), np.float32(1.4426950408889634)
-_LN2_HI64, _LN2_LO64 = np.float64(0.693145751953125), np.float64(1.4286068203094172e-06)
-_LN2_HI32, _LN2_LO32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+ROUND64, LOWEST64, LOG2E64 = np.float64(1.5 * 2.0**52), np.float64(-709.0), np.float64(1.4426950408889634)
+ROUND32, LOWEST32, LOG2E32 = np.float32(1.5 * 2.0**23), np.float32(-88.0), np.float32(1.4426950408889634)
+LN2_HI64, LN2_LO64 = np.float64(0.693145751953125), np.float64(1.4286068203094172e-06)
+LN2_HI32, LN2_LO32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _HALF32, _ONE32 = np.float32(0.5), np.float32(1.0)
 
 
 @jit(fastmath=EXACT)
 def exp_float64(x):
     """Exponential of x <= 0 to 1.5 ulp; 0 below -708.7."""
-    x = x if x > _LOWEST64 else _LOWEST64
-    shifted = x * _LOG2E64 + _ROUND64
-    n = shifted - _ROUND64
-    r = (x - n * _LN2_HI64) - n * _LN2_LO64
-    c = _EXP64
+    x = x if x > LOWEST64 else LOWEST64
+    shifted = x * LOG2E64 + ROUND64
+    n = shifted - ROUND64
+    r = (x - n * LN2_HI64) - n * LN2_LO64
+    c = EXP64
     q = c[11]
     q = q * r + c[10]
     q = q * r + c[9]
@@ -60,11 +60,11 @@ def exp_float64(x):
 @jit(fastmath=EXACT)
 def exp_float32(x):
     """Exponential of x <= 0 to 1.5 ulp; 0 below -87.7."""
-    x = x if x > _LOWEST32 else _LOWEST32
-    shifted = x * _LOG2E32 + _ROUND32
-    n = shifted - _ROUND32
-    r = (x - n * _LN2_HI32) - n * _LN2_LO32
-    c = _EXP32
+    x = x if x > LOWEST32 else LOWEST32
+    shifted = x * LOG2E32 + ROUND32
+    n = shifted - ROUND32
+    r = (x - n * LN2_HI32) - n * LN2_LO32
+    c = EXP32
     q = c[6]
     q = q * r + c[5]
     q = q * r + c[4]
@@ -147,48 +147,6 @@ def _log_overload(x):
 def _log_floor_overload(x):
     floor = LOG_FLOOR[np.dtype(np.float32 if x == types.float32 else np.float64)]
     return lambda x: floor
-
-
-@jit()
-def compute_weighted_log_prob(log_const, mahalanobis, weighted_log_prob, peak):
-    """weighted_log_prob[k] = log_const[k] - mahalanobis[k] / 2, and the peak of each row over components.
-
-    log_const: (n_components,); mahalanobis, weighted_log_prob: (n_components, block), the second overwritten like
-    peak: (block,). What lies under the finite floor (overflowed distances, NaN from inf - inf) becomes the floor.
-    """
-    floor = log_floor(peak[0])
-    half = peak.dtype.type(0.5)
-    peak[:] = floor
-    for k in range(mahalanobis.shape[0]):
-        distance, out = mahalanobis[k], weighted_log_prob[k]
-        const = log_const[k]
-        for p in range(out.shape[0]):
-            value = const - half * distance[p]
-            value = value if value > floor else floor
-            out[p] = value
-            peak[p] = value if value > peak[p] else peak[p]
-
-
-@jit()
-def compute_unnormalised_resp_inplace(weighted_log_prob, peak, total):
-    """Overwrite log-probabilities by exp(value - peak) and `total` by their sum over components."""
-    total[:] = 0
-    for k in range(weighted_log_prob.shape[0]):
-        row = weighted_log_prob[k]
-        for p in range(row.shape[0]):
-            value = exp(row[p] - peak[p])
-            row[p] = value
-            total[p] += value
-
-
-@jit()
-def compute_total(weighted_log_prob, peak, total):
-    """Overwrite `total` by the sum over components of exp(value - peak), leaving the log-probabilities alone."""
-    total[:] = 0
-    for k in range(weighted_log_prob.shape[0]):
-        row = weighted_log_prob[k]
-        for p in range(row.shape[0]):
-            total[p] += exp(row[p] - peak[p])
 
 
 @jit()

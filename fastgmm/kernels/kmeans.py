@@ -7,10 +7,10 @@ points are the vector lane. Padding rows have weight 0. Row i of the sample is b
 import numpy as np
 
 from ._compile import jit
-from .spherical import compute_two_distances
+from .portable.spherical import compute_two_distances
 
 
-@jit()
+@jit(entry=True)
 def compute_closest_candidates(blocks, sample_weight, candidates, closest, distances, potentials):
     """distances[c] = min(closest, squared distance to candidate c); potentials[c] = its weighted sum.
 
@@ -37,28 +37,37 @@ def compute_closest_candidates(blocks, sample_weight, candidates, closest, dista
             potentials[c] += s
 
 
-@jit()
-def assign_labels(blocks, centers, labels, distance):
-    """labels[i] = the first nearest centre, distance[i] = its squared distance; both (n_rows,), overwritten."""
+@jit(entry=True)
+def assign_labels(blocks, centers, labels, distance, second):
+    """labels[i] = the first nearest centre, distance[i] = its squared distance, second[i] = that of the next nearest.
+
+    All (n_rows,), overwritten; second is infinite for a single centre.
+    """
     n_centers, size = centers.shape[0], blocks.shape[2]
     to_first, to_second = np.empty(size, blocks.dtype), np.empty(size, blocks.dtype)
     for b in range(blocks.shape[0]):
-        best, label = distance[b * size : (b + 1) * size], labels[b * size : (b + 1) * size]
+        rows = slice(b * size, (b + 1) * size)
+        best, runner_up, label = distance[rows], second[rows], labels[rows]
         best[:] = np.inf
+        runner_up[:] = np.inf
         label[:] = 0
         for k in range(0, n_centers, 2):
             compute_two_distances(blocks[b], centers[k], centers[min(k + 1, n_centers - 1)], to_first, to_second)
+            if k + 1 == n_centers:  # an odd last centre has no partner
+                to_second[:] = np.inf
             for p in range(size):
-                nearer = to_first[p] < best[p]
-                best[p] = to_first[p] if nearer else best[p]
-                label[p] = k if nearer else label[p]
-            for p in range(size):  # the partner of an odd last centre is itself: never nearer
-                nearer = to_second[p] < best[p]
-                best[p] = to_second[p] if nearer else best[p]
-                label[p] = k + 1 if nearer else label[p]
+                from_first, from_second = to_first[p], to_second[p]
+                low = from_first if from_first <= from_second else from_second
+                high = from_second if from_first <= from_second else from_first
+                closer = k if from_first <= from_second else k + 1
+                beaten = low if best[p] < low else best[p]
+                high = high if high <= runner_up[p] else runner_up[p]
+                runner_up[p] = beaten if beaten <= high else high
+                label[p] = closer if low < best[p] else label[p]
+                best[p] = low if low < best[p] else best[p]
 
 
-@jit()
+@jit(entry=True)
 def accumulate_clusters(blocks, sample_weight, labels, sums, counts):
     """Add the weighted rows of every cluster into sums (n_clusters, n_features) and their weights into counts."""
     size = blocks.shape[2]

@@ -1,9 +1,9 @@
 """How a pass is cut into blocks and slots, and who runs the slots.
 
 The cut depends on the problem's shape only, and slots are added up in their order, so that results are the same bits
-for any number of threads. Two schedulers run the slots: Numba's prange, one pass at a time, and a pool of Python
-threads (kernels release the GIL) where prange is not safe, which is in a forked child. `FASTGMM_ENGINE=pool` or
-`=prange` chooses; their results differ by a rounding at most, because LLVM may order a sum differently in each.
+for any number of threads. Two schedulers run the same machine code: Numba's prange, one pass at a time, and a pool of
+Python threads (kernels release the GIL) where prange is not safe, which is in a forked child. `FASTGMM_ENGINE=pool`
+or `=prange` chooses.
 """
 
 import os
@@ -11,6 +11,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ._compile import jit
 
 # A pass returns to Python at least this often, so that Ctrl-C, progress and time limits work: about 0.05 s on two
 # AVX-512 cores, 1 s on one slow core.
@@ -21,6 +27,7 @@ OUTPUT_BYTES = 16 * 2**20
 _prange_lock = threading.Lock()
 _prange_pid: int | None = None
 _thread_state = threading.local()
+_addresses: dict[tuple[object, np.dtype], int] = {}
 
 
 def set_n_threads(n_threads):
@@ -36,14 +43,16 @@ def get_n_threads():
 
 
 def block_size(n_samples, n_padded, n_components, itemsize):
-    """Rows per block, a multiple of 16: the transposed copy fills about the L1 cache, between 256 and 512 rows.
+    """Rows per block: the transposed copy fills about the L1 cache, between 224 and 480 rows.
 
-    Measured from 2 to 128 features: at 64 rows the sums that end each tile cost up to twice the time. With very many
-    components fewer rows, so that their distances and log-probabilities take at most 4 MiB each.
+    An odd multiple of 32 (float64) or 64 (float32) rows, so that equal columns of successive rows of a block do not
+    fall on the same lines of a cache. Measured from 2 to 128 features: with 64 rows the sums that end each tile cost up
+    to twice the time. With very many components fewer rows, so that their responsibilities take at most 1 MiB.
     """
+    chunk = 256 // itemsize
     rows = min(512, max(256, 2**15 // (n_padded * itemsize)))
-    rows = min(rows, max(64, 2**22 // (n_components * itemsize)))
-    return max(16, min(rows, -(-n_samples // 16) * 16) // 16 * 16)
+    rows = min(rows, max(chunk, 2**20 // (n_components * itemsize)), -(-n_samples // chunk) * chunk)
+    return max(1, (rows // chunk - 1) // 2 * 2 + 1) * chunk
 
 
 def slot_count(n_samples, block, slot_bytes):
@@ -57,8 +66,49 @@ def rows_per_call(flops_per_row, bytes_per_row=1):
     return max(4096, int(min(FLOPS_PER_CALL / flops_per_row, OUTPUT_BYTES / bytes_per_row)) // 4096 * 4096)
 
 
-def run_slots(run_pass, run_slot, n_slots, *arguments):
-    """Run all slots: in this thread if there is one, else by prange, else by a pool of Python threads."""
+@intrinsic
+def _call(typingctx, address, arguments, slot):
+    """Call the compiled function at `address`, which returns nothing, with a tuple of arguments and the slot."""
+
+    def codegen(context, builder, sig, args):
+        kinds = (*sig.args[1].types, types.int64)
+        function = context.call_conv.get_function_type(types.none, kinds)
+        pointer = builder.inttoptr(args[0], function.as_pointer())
+        values = [*cgutils.unpack_tuple(builder, args[1]), args[2]]
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, values)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(address, arguments, types.int64), codegen
+
+
+# The slot function arrives as an address: linked in, it would be compiled a second time, which takes seconds.
+@jit(parallel=True, entry=True)
+def _run_all(address, n_slots, arguments):
+    """Call a slot function with `arguments` for every slot."""
+    for slot in numba.prange(n_slots):
+        _call(address, arguments, slot)
+
+
+def _flat(arguments):
+    """Take named tuples apart, as calls in machine code do: prange knows tuples of arrays only."""
+    return tuple(entry for argument in arguments for entry in (argument if isinstance(argument, tuple) else (argument,)))
+
+
+def _address(run_slot, arguments):
+    """Address of the machine code of `run_slot`, compiled if need be: one for each dtype of the rows."""
+    key = run_slot, arguments[0].dtype
+    if key not in _addresses:
+        kinds = tuple(numba.typeof(argument) for argument in (*arguments, 0))
+        run_slot.compile(kinds)
+        result = run_slot.overloads[kinds]
+        _addresses[key] = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return _addresses[key]
+
+
+def run_slots(run_slot, n_slots, *arguments):
+    """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads."""
     global _prange_pid
     if n_slots == 1:
         run_slot(*arguments, 0)
@@ -68,15 +118,16 @@ def run_slots(run_pass, run_slot, n_slots, *arguments):
         raise ValueError(f"FASTGMM_ENGINE must be auto, prange or pool. Got {engine!r} instead.")
     n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
     forked = _prange_pid is not None and _prange_pid != os.getpid()
-    if engine == "pool" or (engine == "auto" and forked):
+    if engine == "pool" or (engine == "auto" and forked) or numba.config.DISABLE_JIT:
         _run_pool(run_slot, n_slots, n_threads, arguments)
         return
+    address = _address(run_slot, arguments)
     with _prange_lock:
         _prange_pid = os.getpid()
         previous = numba.get_num_threads()
         numba.set_num_threads(n_threads)
         try:
-            run_pass(*arguments)
+            _run_all(address, n_slots, _flat(arguments))
         finally:
             numba.set_num_threads(previous)
 

@@ -1,29 +1,28 @@
 """A pass over the rows: blocks are copied transposed, scored, and either added to statistics or written out.
 
-`make_passes` composes the two block functions of a covariance type into the four functions that the layers above
-call. Rows are cut into slots; each slot owns its accumulators, so any number of threads gives the same bits.
+`make_slot` composes the block functions of a covariance type into the function that the layers above call. Rows are cut into slots; each slot owns its accumulators, so any number of threads gives the same bits.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from . import simd
 from ._compile import jit
-from .elementary import (
-    compute_log_prob_norm,
-    compute_total,
-    compute_unnormalised_resp_inplace,
-    compute_weighted_log_prob,
-    log_floor,
-)
+from .elementary import compute_log_prob_norm, log_floor
+
+if simd.LANE_BYTES:
+    from .chunks import load_block, sum_rows
+else:
+    from .portable.blocks import load_block, sum_rows
 
 
 class KernelParameters(NamedTuple):
-    """What the block functions read: n_features padded to a multiple of four, means relative to `shift`.
+    """What the block functions read: features and components padded, means relative to `shift`.
 
-    shift: (n_features unpadded,) float64; the others in the dtype of X: log_const (n_components,), means and offsets
-    (n_components, n_features), factors (n_components or 1, rows, columns) as the covariance type says.
+    shift: (n_features but at least 8,) float64; the others in the dtype of X: log_const (n_components,), means and offsets
+    (n_components, n_features), factors (n_components or 1, rows, columns) as the covariance type says. Padding
+    features hold zeros; padding components have a log_const of -inf and zeros elsewhere.
     """
 
     shift: np.ndarray
@@ -36,8 +35,8 @@ class KernelParameters(NamedTuple):
 class SlotStatistics(NamedTuple):
     """One row of accumulators per slot, float64.
 
-    totals: (n_slots, 2) log-likelihood and number of rows beyond every component's range; sum_resp: (n_slots,
-    n_components); sum_first: (n_slots, n_components, n_features); sum_outer: (n_slots, n_components, rows, columns).
+    totals: (n_slots, 2) log-likelihood and number of rows beyond every component's range. The others are empty where
+    only scores are wanted: sum_resp: (n_slots, n_components); sum_first: (n_slots, n_components, n_features); sum_outer: (n_slots, n_components, rows, columns).
     What the last two hold is up to the covariance type; model/covariance.py centres them.
     """
 
@@ -48,19 +47,17 @@ class SlotStatistics(NamedTuple):
 
 
 class ScoreOutput(NamedTuple):
-    """Where a score pass writes; an array of length 0 is not wanted.
+    """Where a pass writes; an array of length 0 is not wanted.
 
-    log_prob_norm: (n_samples,); labels: (n_samples,) int64; resp: (n_samples, n_components); n_far: (n_slots,) int64,
-    added to: rows whose distance to every component left the float range.
+    log_prob_norm: (n_samples,); labels: (n_samples,) int64; resp: (n_samples, n_components).
     """
 
     log_prob_norm: np.ndarray
     labels: np.ndarray
     resp: np.ndarray
-    n_far: np.ndarray
 
 
-@jit()
+@jit(apart=True)
 def aligned_rows(n_rows, block, like):
     """Allocate (n_rows, block) of like's dtype on a 64-byte boundary: unaligned vectors cost up to half the speed."""
     size = n_rows * block
@@ -71,58 +68,33 @@ def aligned_rows(n_rows, block, like):
 
 
 @jit()
-def load_block(X, first, count, shift, xt):
-    """xt[d, p] = X[first + p, d] - shift[d] in float64, rounded to xt's dtype; zero beyond `count` rows."""
-    rows = X[first : first + count]
-    for d in range(rows.shape[1]):
-        column, out, s = rows[:, d], xt[d], shift[d]
-        for p in range(count):
-            out[p] = column[p] - s
-    if count < xt.shape[1]:
-        xt[:, count:] = 0
-
-
-@jit()
 def slot_bounds(n_samples, block, n_slots, slot):
     """First and last block of a slot: a function of the problem's shape only."""
     n_blocks = (n_samples + block - 1) // block
     return slot * n_blocks // n_slots, (slot + 1) * n_blocks // n_slots
 
 
-@jit()
-def load_resp(resp, count, out):
-    """out[k, p] = resp[p, k], zero beyond `count` rows."""
-    out[:, count:] = 0
+@jit(apart=True)
+def load_resp(resp, weight, count, out):
+    """out[k, p] = resp[p, k] times the weight of the row, zero beyond `count` rows and in padding components."""
+    out[:] = 0
     for p in range(count):
-        for k in range(out.shape[0]):
-            out[k, p] = resp[p, k]
+        for k in range(resp.shape[1]):
+            out[k, p] = resp[p, k] * weight[p]
 
 
 @jit()
-def compute_scale(sample_weight, first, count, total, scale):
-    """scale[p] = weight of the row / total[p], zero beyond `count` rows."""
-    for p in range(count):
-        scale[p] = 1 / total[p]
-    scale[count:] = 0
+def load_weight(sample_weight, first, count, weight):
+    """weight[p] = sample_weight[first + p] (1 without weights), zero beyond `count` rows."""
+    weight[:] = 0
     if sample_weight.shape[0] > 0:
         for p in range(count):
-            scale[p] *= sample_weight[first + p]
+            weight[p] = sample_weight[first + p]
+    else:
+        weight[:count] = 1
 
 
-@jit()
-def scale_rows_inplace(resp, scale, block_resp):
-    """resp[k] *= scale, and block_resp[k] = sum of the new row."""
-    for k in range(resp.shape[0]):
-        row = resp[k]
-        s = resp.dtype.type(0)
-        for p in range(row.shape[0]):
-            value = row[p] * scale[p]
-            row[p] = value
-            s += value
-        block_resp[k] = s
-
-
-@jit()
+@jit(apart=True)
 def write_labels(weighted_log_prob, best, labels):
     """labels[p] = the first component of largest log-probability; best: (block,) scratch; labels: (count,)."""
     count = labels.shape[0]
@@ -137,26 +109,28 @@ def write_labels(weighted_log_prob, best, labels):
             labels[p] = k if better else labels[p]
 
 
-@jit()
-def write_resp(unnormalised, total, first, count, resp):
-    """resp[first + p, k] = unnormalised[k, p] / total[p]."""
+@jit(apart=True)
+def write_resp(block_resp, count, resp):
+    """resp[p, k] = block_resp[k, p]."""
     for p in range(count):
-        out = resp[first + p]
-        scale = 1 / total[p]
-        for k in range(out.shape[0]):
-            out[k] = unnormalised[k, p] * scale
+        row = resp[p]
+        for k in range(row.shape[0]):
+            row[k] = block_resp[k, p]
 
 
 @jit()
-def weighted_sum(values, sample_weight, first, count):
-    """Sum of values[:count], each times the weight of its row."""
+def write_rows(values, out):
+    """out[p] = values[p]; a slice assignment would compile two seconds of code for its error message."""
+    for p in range(out.shape[0]):
+        out[p] = values[p]
+
+
+@jit()
+def weighted_sum(values, weight, count):
+    """Sum of values[p] weight[p], in float64."""
     s = 0.0
-    if sample_weight.shape[0] > 0:
-        for p in range(count):
-            s += values[p] * sample_weight[first + p]
-    else:
-        for p in range(count):
-            s += values[p]
+    for p in range(count):
+        s += np.float64(values[p]) * weight[p]
     return s
 
 
@@ -170,88 +144,71 @@ def count_far(peak, count):
     return n_far
 
 
-def make_passes(name, compute_mahalanobis, accumulate_block):
-    """Compose the block functions of a covariance type into (accumulate_pass, accumulate_slot, score_pass, score_slot).
+def padded_features(n_features):
+    """Features as the block functions see them: a multiple of four, or two for one or two where tiles may be narrow."""
+    return 2 if simd.LANE_BYTES and n_features <= 2 else -(-n_features // 4) * 4
 
-    A pass runs all slots in a prange; a slot function runs one, for other schedulers, and takes the slot's number as
-    last argument. `sample_weight` of length 0 means weight 1. `resp` of length 0 means that responsibilities come
-    from the parameters. Statistics are added to, not cleared; X is read only; nothing is allocated per block.
+
+def padded_components(n_components):
+    """Components as the block functions see them: pairs."""
+    return -(-n_components // 2) * 2
+
+
+def make_slot(name, compute_resp, accumulate_block, keeps_distances=True):
+    """Compose the block functions of a covariance type into `run_slot`, which parallel.py runs for all slots of a pass.
+
+    A pass adds up statistics, or fills outputs, or both: arrays without entries are not wanted. So `sample_weight` of
+    length 0 means weight 1, and without `resp` responsibilities come from the parameters. Statistics are added to, not
+    cleared; X is read only; nothing is allocated per block. One function does it all because compiling two would take
+    half as long again. `keeps_distances`: accumulate_block reads the squared distances of compute_resp.
     """
+    kept = 1 if keeps_distances else 0
 
-    def accumulate_slot(X, sample_weight, resp, block, parameters, statistics, slot):
+    @jit(entry=True, name=f"{name}.run_slot")
+    def run_slot(X, sample_weight, resp, block, parameters, statistics, output, slot):
         n_components, n_features = parameters.means.shape
         xt = aligned_rows(n_features, block, parameters.means)
-        mahalanobis = aligned_rows(n_components, block, parameters.means)
-        log_prob = aligned_rows(n_components, block, parameters.means)
-        scratch = aligned_rows(n_features + 4, block, parameters.means)
-        vectors = aligned_rows(4, block, parameters.means)
-        peak, total, scale, log_prob_norm = vectors[0], vectors[1], vectors[2], vectors[3]
-        block_resp = np.empty(n_components, parameters.means.dtype)
-        totals, sum_resp = statistics.totals[slot], statistics.sum_resp[slot]
-        sum_first, sum_outer = statistics.sum_first[slot], statistics.sum_outer[slot]
+        block_resp = aligned_rows(n_components, block, parameters.means)
+        mahalanobis = aligned_rows(n_components * kept, block, parameters.means)
+        scratch = aligned_rows(n_features + 8, block, parameters.means)
+        weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
+        log_prob_norm = scratch[n_features + 7]
+        block_sum = np.empty(n_components)
+        totals = statistics.totals[slot]
+        labels = output.labels.shape[0] > 0
+        accumulates = statistics.sum_resp.shape[0] > 0
+        scores = resp.shape[0] == 0 and (accumulates or output.log_prob_norm.shape[0] + output.resp.shape[0] > 0)
         xt[:] = 0
         lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
         for b in range(lower, upper):
             first = b * block
             count = min(block, X.shape[0] - first)
             load_block(X, first, count, parameters.shift, xt)
-            compute_mahalanobis(xt, parameters, scratch, mahalanobis)
+            load_weight(sample_weight, first, count, weight)
+            if labels:  # the literals True and False would compile compute_resp twice
+                compute_resp(xt, parameters, scratch, mahalanobis, weight, labels, block_resp, peak, total)
+                write_labels(block_resp, total, output.labels[first : first + count])
+            if scores:
+                compute_resp(xt, parameters, scratch, mahalanobis, weight, not scores, block_resp, peak, total)
+                compute_log_prob_norm(peak, total, log_prob_norm)
+                totals[0] += weighted_sum(log_prob_norm, weight, count)
             if resp.shape[0] > 0:
-                load_resp(resp[first:], count, log_prob)
-                total[:] = 1
+                load_resp(resp[first:], weight, count, block_resp)
             else:
-                compute_weighted_log_prob(parameters.log_const, mahalanobis, log_prob, peak)
-                compute_unnormalised_resp_inplace(log_prob, peak, total)
-                compute_log_prob_norm(peak, total, log_prob_norm)
-                totals[0] += weighted_sum(log_prob_norm, sample_weight, first, count)
                 totals[1] += count_far(peak, count)
-            compute_scale(sample_weight, first, count, total, scale)
-            scale_rows_inplace(log_prob, scale, block_resp)
-            accumulate_block(xt, log_prob, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer)
-            for k in range(n_components):
-                sum_resp[k] += block_resp[k]
-
-    def score_slot(X, block, parameters, output, slot):
-        n_components, n_features = parameters.means.shape
-        xt = aligned_rows(n_features, block, parameters.means)
-        mahalanobis = aligned_rows(n_components, block, parameters.means)
-        log_prob = aligned_rows(n_components, block, parameters.means)
-        scratch = aligned_rows(n_features + 4, block, parameters.means)
-        vectors = aligned_rows(3, block, parameters.means)
-        peak, total, log_prob_norm = vectors[0], vectors[1], vectors[2]
-        xt[:] = 0
-        lower, upper = slot_bounds(X.shape[0], block, output.n_far.shape[0], slot)
-        for b in range(lower, upper):
-            first = b * block
-            count = min(block, X.shape[0] - first)
-            load_block(X, first, count, parameters.shift, xt)
-            compute_mahalanobis(xt, parameters, scratch, mahalanobis)
-            compute_weighted_log_prob(parameters.log_const, mahalanobis, log_prob, peak)
-            output.n_far[slot] += count_far(peak, count)
-            if output.labels.shape[0] > 0:
-                write_labels(log_prob, total, output.labels[first : first + count])
             if output.resp.shape[0] > 0:
-                compute_unnormalised_resp_inplace(log_prob, peak, total)
-                write_resp(log_prob, total, first, count, output.resp)
-            elif output.log_prob_norm.shape[0] > 0:
-                compute_total(log_prob, peak, total)
+                write_resp(block_resp, count, output.resp[first : first + count])
             if output.log_prob_norm.shape[0] > 0:
-                compute_log_prob_norm(peak, total, log_prob_norm)
-                output.log_prob_norm[first : first + count] = log_prob_norm[:count]
+                write_rows(log_prob_norm, output.log_prob_norm[first : first + count])
+            if accumulates:
+                sum_first, sum_outer, sum_resp = (
+                    statistics.sum_first[slot],
+                    statistics.sum_outer[slot],
+                    statistics.sum_resp[slot],
+                )
+                sum_rows(block_resp, block_sum)
+                accumulate_block(xt, block_resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer)
+                for k in range(n_components):
+                    sum_resp[k] += block_sum[k]
 
-    accumulate_slot.__qualname__ = f"{name}.accumulate_slot"
-    score_slot.__qualname__ = f"{name}.score_slot"
-    accumulate_slot = jit()(accumulate_slot)
-    score_slot = jit()(score_slot)
-
-    def accumulate_pass(X, sample_weight, resp, block, parameters, statistics):
-        for slot in numba.prange(statistics.totals.shape[0]):
-            accumulate_slot(X, sample_weight, resp, block, parameters, statistics, np.int64(slot))
-
-    def score_pass(X, block, parameters, output):
-        for slot in numba.prange(output.n_far.shape[0]):
-            score_slot(X, block, parameters, output, np.int64(slot))
-
-    accumulate_pass.__qualname__ = f"{name}.accumulate_pass"
-    score_pass.__qualname__ = f"{name}.score_pass"
-    return jit(parallel=True)(accumulate_pass), accumulate_slot, jit(parallel=True)(score_pass), score_slot
+    return run_slot

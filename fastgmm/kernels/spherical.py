@@ -1,85 +1,66 @@
-"""Spherical covariance: one standard deviation per component. Features are padded to a multiple of four."""
+"""Spherical covariance: one standard deviation per component."""
 
+from . import simd
 from ._compile import jit
-from .passes import make_passes
-from .tiles import accumulate_tile
+from .chunks import COLUMNS, make_e_step, no_preparation
+from .passes import make_slot
 
 
-@jit()
-def compute_two_distances(xt, mean_a, mean_b, out_a, out_b):
-    """out_a[p] = sum_d (xt[d, p] - mean_a[d])^2, and out_b likewise; both (block,), overwritten.
-
-    Two means share the loads of xt: 0.55 against 1.0 ns per pair at 16 features for one mean at a time.
-    """
-    block = xt.shape[1]
-    for d in range(0, xt.shape[0], 4):
-        x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
-        a0, a1, a2, a3 = mean_a[d], mean_a[d + 1], mean_a[d + 2], mean_a[d + 3]
-        b0, b1, b2, b3 = mean_b[d], mean_b[d + 1], mean_b[d + 2], mean_b[d + 3]
-        if d == 0:
-            for p in range(block):
-                s0, s1, s2, s3 = x0[p] - a0, x1[p] - a1, x2[p] - a2, x3[p] - a3
-                t0, t1, t2, t3 = x0[p] - b0, x1[p] - b1, x2[p] - b2, x3[p] - b3
-                out_a[p] = s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3
-                out_b[p] = t0 * t0 + t1 * t1 + t2 * t2 + t3 * t3
-        else:
-            for p in range(block):
-                s0, s1, s2, s3 = x0[p] - a0, x1[p] - a1, x2[p] - a2, x3[p] - a3
-                t0, t1, t2, t3 = x0[p] - b0, x1[p] - b1, x2[p] - b2, x3[p] - b3
-                out_a[p] += s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3
-                out_b[p] += t0 * t0 + t1 * t1 + t2 * t2 + t3 * t3
+@jit(inline=True)
+def squared_distances(xt, p, k, means):
+    """|x - mean|^2 of the points of a chunk to the means k and k + 1, which share the loads of xt."""
+    distance = simd.zeros(xt, 2, COLUMNS)
+    for d in range(xt.shape[0]):
+        diff = simd.load(xt, d, p, 1, COLUMNS) - simd.scalars_down(means, k, d, 2)
+        distance = simd.multiply_add(diff, diff, distance)
+    return distance
 
 
-@jit()
-def compute_distances(xt, means, spare, out):
-    """out[k, p] = sum_d (xt[d, p] - means[k, d])^2; spare: (block,) scratch for the partner of an odd last mean."""
-    last = means.shape[0] - 1
-    for k in range(0, last, 2):
-        compute_two_distances(xt, means[k], means[k + 1], out[k], out[k + 1])
-    if last % 2 == 0:
-        compute_two_distances(xt, means[last], means[last], out[last], spare)
+def _by_width(width):
+    @jit(apart=True, name=f"spherical.accumulate_sum_x_by_{width}")
+    def accumulate_sum_x(xt, resp, sum_x):
+        """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four (at the end two) components by `width` features."""
+        n_components, block = resp.shape
+        lanes = simd.LANE_BYTES // xt.itemsize
+        whole = n_components // 4 * 4
+        for d in range(0, xt.shape[0], width):
+            for k in range(0, whole, 4):
+                product = simd.zeros(xt, 4, width)
+                for p in range(0, block, lanes):
+                    x = simd.transpose(simd.load(xt, d, p, width, 1))
+                    product = simd.multiply_add(simd.load(resp, k, p, 4, 1), x, product)
+                simd.add_sums(product, sum_x, k, d)
+            if whole < n_components:
+                rest = simd.zeros(xt, 2, width)
+                for p in range(0, block, lanes):
+                    x = simd.transpose(simd.load(xt, d, p, width, 1))
+                    rest = simd.multiply_add(simd.load(resp, whole, p, 2, 1), x, rest)
+                simd.add_sums(rest, sum_x, whole, d)
+
+    return accumulate_sum_x
 
 
-@jit()
+accumulate_sum_x_by_two, accumulate_sum_x_by_four = _by_width(2), _by_width(4)
+
+
+@jit(apart=True)
 def accumulate_sum_x(xt, resp, sum_x):
-    """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four components by four features.
+    """sum_x[k, d] += sum_p resp[k, p] xt[d, p]; xt: (n_features, block); resp: (n_components, block)."""
+    if xt.shape[0] == 2:
+        accumulate_sum_x_by_two(xt, resp, sum_x)
+    else:
+        accumulate_sum_x_by_four(xt, resp, sum_x)
 
-    xt: (n_features, block); resp: (n_components, block); sum_x: (n_components, n_features).
-    """
-    n_components, block = resp.shape
-    zero = xt.dtype.type(0)
-    tiled = n_components // 4 * 4
-    for d in range(0, xt.shape[0], 4):
-        for k in range(0, tiled, 4):
-            accumulate_tile(resp, k, xt, d, sum_x, d)
-        x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
-        for k in range(tiled, n_components):
-            r, out = resp[k], sum_x[k]
-            s0 = s1 = s2 = s3 = zero
-            for p in range(block):
-                s0 += r[p] * x0[p]
-                s1 += r[p] * x1[p]
-                s2 += r[p] * x2[p]
-                s3 += r[p] * x3[p]
-            out[d] += s0
-            out[d + 1] += s1
-            out[d + 2] += s2
-            out[d + 3] += s3
+
+@jit(inline=True)
+def compute_distances(xt, p, k, parameters, scratch):
+    """Squared distances of a chunk to components k and k + 1, each in units of its own standard deviation."""
+    inverse = simd.scalars_down(parameters.factors[:, 0], k, 0, 2)
+    return squared_distances(xt, p, k, parameters.means) * (inverse * inverse)
 
 
 @jit()
-def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
-    """mahalanobis[k, p] = |factors[k] (x - mean)|^2 with factor 1/sd; (n_components, block), overwritten."""
-    compute_distances(xt, parameters.means, scratch[0], mahalanobis)
-    for k in range(mahalanobis.shape[0]):
-        out = mahalanobis[k]
-        precision = parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0]
-        for p in range(out.shape[0]):
-            out[p] *= precision
-
-
-@jit()
-def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
     resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1, 1).
@@ -87,13 +68,15 @@ def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum
     accumulate_sum_x(xt, resp, sum_first)
     zero = xt.dtype.type(0)
     for k in range(resp.shape[0]):
-        r, distance = resp[k], mahalanobis[k]
-        s = zero
-        for p in range(r.shape[0]):
-            s += r[p] * distance[p] if r[p] > 0 else zero  # 0 times an overflowed distance is NaN
-        sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
+        if block_sum[k] > 0:
+            r, distance = resp[k], mahalanobis[k]
+            s = zero
+            for p in range(r.shape[0]):
+                s += r[p] * distance[p] if r[p] > 0 else zero  # 0 times an overflowed distance is NaN
+            sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
 
 
-accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes(
-    "spherical", compute_mahalanobis, accumulate_block
-)
+if simd.LANE_BYTES:
+    run_slot = make_slot("spherical", make_e_step("spherical", no_preparation, compute_distances, 2), accumulate_block)
+else:
+    from .portable.spherical import run_slot  # noqa: F401

@@ -1,38 +1,57 @@
 """Tied covariance: one triangular factor shared by all components.
 
-A block is whitened once, so that a pair costs what it costs under a spherical covariance. Only first moments are
+A chunk is whitened once, so that a pair costs what it costs under a spherical covariance. Only first moments are
 accumulated: the pooled scatter follows from the scatter of the data about a fixed point, computed once per fit
 (model/covariance.py, which also says when that difference is too small to trust).
 """
 
+from . import simd
 from ._compile import jit
-from .passes import make_passes
-from .spherical import accumulate_sum_x, compute_distances
-from .tiles import transform_tile
+from .chunks import COLUMNS, make_e_step
+from .passes import make_slot
+from .spherical import accumulate_sum_x, squared_distances
+
+
+def _by_width(width):
+    @jit(inline=True, name=f"tied.whiten_chunk_by_{width}")
+    def whiten_chunk(xt, p, factor, white):
+        """white[e, :chunk] = sum_{d <= e} factor[d, e] xt[d, p : p + chunk], `width` rows at a time."""
+        for e in range(0, xt.shape[0], width):
+            y = simd.zeros(xt, width, COLUMNS)
+            for d in range(e + width):
+                y = simd.multiply_add(simd.scalars_along(factor, d, e, width), simd.load(xt, d, p, 1, COLUMNS), y)
+            simd.store(y, white, e, 0)
+
+    return whiten_chunk
+
+
+whiten_chunk_by_two, whiten_chunk_by_four = _by_width(2), _by_width(4)
+
+
+@jit(inline=True)
+def prepare_chunk(xt, p, parameters, scratch):
+    """Whiten the chunk at p into the first columns of scratch."""
+    if xt.shape[0] == 2:
+        whiten_chunk_by_two(xt, p, parameters.factors[0], scratch)
+    else:
+        whiten_chunk_by_four(xt, p, parameters.factors[0], scratch)
+
+
+@jit(inline=True)
+def compute_distances(xt, p, k, parameters, scratch):
+    """|x U - mean U|^2 of the chunk to components k and k + 1; offsets hold mean U."""
+    return squared_distances(scratch[: xt.shape[0]], 0, k, parameters.offsets)
 
 
 @jit()
-def compute_whitened(xt, factor, white):
-    """white[e] = sum_{d <= e} factor[d, e] xt[d]; white: (n_features, block), overwritten."""
-    white[:] = 0
-    for e in range(0, xt.shape[0], 4):
-        for d in range(0, e + 4, 4):
-            transform_tile(xt, d, factor, e, white, e)
-
-
-@jit()
-def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
-    """mahalanobis[k, p] = |x U - mean U|^2; offsets hold mean U; (n_components, block), overwritten."""
-    n_features = xt.shape[0]
-    white = scratch[:n_features]
-    compute_whitened(xt, parameters.factors[0], white)
-    compute_distances(white, parameters.offsets, scratch[n_features], mahalanobis)
-
-
-@jit()
-def accumulate_block(xt, resp, block_resp, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
     accumulate_sum_x(xt, resp, sum_first)
 
 
-accumulate_pass, accumulate_slot, score_pass, score_slot = make_passes("tied", compute_mahalanobis, accumulate_block)
+if simd.LANE_BYTES:
+    run_slot = make_slot(
+        "tied", make_e_step("tied", prepare_chunk, compute_distances, 2), accumulate_block, keeps_distances=False
+    )
+else:
+    from .portable.tied import run_slot  # noqa: F401

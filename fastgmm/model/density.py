@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .covariance import STRUCTURES, TIED_CANCELLATION, CovarianceStructure, padded
+from .covariance import STRUCTURES, TIED_CANCELLATION, CovarianceStructure
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 
@@ -43,18 +43,17 @@ class MixtureKernels:
     """
 
     def __init__(self, parameters: MixtureParameters, dtype: Any, shift: Array | None = None) -> None:
-        from ..kernels.passes import KernelParameters
+        from ..kernels.passes import KernelParameters, padded_components, padded_features
 
         self.parameters, self.dtype = parameters, np.dtype(dtype)
         self.structure: CovarianceStructure = STRUCTURES[parameters.covariance_type]
         n_components, n_features = parameters.means.shape
         self.shift = parameters.weights @ parameters.means if shift is None else shift
-        n_padded = padded(n_features)
-        factor_shape, self._outer_shape = self.structure.kernel_shapes(n_components, n_padded)
-        means = np.zeros((n_components, n_padded), self.dtype)
-        means[:, :n_features] = parameters.means - self.shift
+        k_padded, n_padded = padded_components(n_components), padded_features(n_features)
+        factor_shape, self._outer_shape = self.structure.kernel_shapes(k_padded, n_padded)
+        means = _pad(parameters.means - self.shift, (k_padded, n_padded), self.dtype)
         # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
-        self.means = means[:, :n_features].astype(np.float64)
+        self.means = means[:n_components, :n_features].astype(np.float64)
         factors, offsets = self.structure.kernel_factors(parameters, self.means)
         with np.errstate(divide="ignore", over="ignore"):
             log_const = (
@@ -64,8 +63,8 @@ class MixtureKernels:
             )
             self.log_const = log_const
             self._kernel_parameters = KernelParameters(
-                np.array(self.shift, np.float64),
-                log_const.astype(self.dtype),
+                _pad(self.shift, (max(8, n_features),), np.float64),
+                np.concatenate([log_const, np.full(k_padded - n_components, -np.inf)]).astype(self.dtype),
                 means,
                 _pad(factors, factor_shape, self.dtype),
                 _pad(offsets, means.shape, self.dtype),
@@ -99,10 +98,11 @@ class MixtureKernels:
         which `StatisticsPass` adds.
         """
         from ..kernels import parallel
-        from ..kernels.passes import SlotStatistics
+        from ..kernels.passes import ScoreOutput, SlotStatistics
 
-        kernels = self.structure.kernels
-        n_components, n_padded = self._kernel_parameters.means.shape
+        no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, np.empty((0, 0), self.dtype))
+        n_components = len(self.means)
+        k_padded, n_padded = self._kernel_parameters.means.shape
         slots: SlotStatistics | None = None
         total: SlotStatistics | None = None
         for first, block in self._calls(rows, 1 if resp is None else 8 * n_components):
@@ -111,25 +111,24 @@ class MixtureKernels:
                 total = _merge(total, slots)
                 slots = SlotStatistics(
                     np.zeros((n_slots, 2)),
-                    np.zeros((n_slots, n_components)),
-                    np.zeros((n_slots, n_components, n_padded)),
+                    np.zeros((n_slots, k_padded)),
+                    np.zeros((n_slots, k_padded, n_padded)),
                     np.zeros((n_slots, *self._outer_shape)),
                 )
             last = first + len(block)
             weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
             given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
             parallel.run_slots(
-                kernels.accumulate_pass,
-                kernels.accumulate_slot,
+                self.structure.kernels.run_slot,
                 n_slots,
-                *(block, weight, given, block_rows, self._kernel_parameters, slots),
+                *(block, weight, given, block_rows, self._kernel_parameters, slots, no_output),
             )
         return self._statistics(_merge(total, slots))
 
     def _statistics(self, merged: Any) -> SufficientStatistics:
-        n_features = len(self.shift)
-        sum_resp, first = merged.sum_resp[0], merged.sum_first[0, :, :n_features]
-        outer = merged.sum_outer[0]
+        n_components, n_features = self.means.shape
+        sum_resp, first = merged.sum_resp[0, :n_components], merged.sum_first[0, :n_components, :n_features]
+        outer = merged.sum_outer[0, :n_components]
         if outer.shape[1] > 1:
             outer = outer[:, :n_features]
         if outer.shape[2] > 1:
@@ -156,9 +155,8 @@ class MixtureKernels:
         Nothing of size n_samples x n_components exists unless `resp` is given; labels alone need no exponential.
         """
         from ..kernels import parallel
-        from ..kernels.passes import ScoreOutput
+        from ..kernels.passes import ScoreOutput, SlotStatistics
 
-        kernels = self.structure.kernels
         no_resp = np.empty((0, 0), self.dtype)
         no_norm = np.empty(0, self.dtype)
         for first, block in self._calls(rows):
@@ -168,15 +166,15 @@ class MixtureKernels:
                 no_norm if log_prob_norm is None else log_prob_norm[first:last],
                 _NO_LABELS if labels is None else labels[first:last],
                 no_resp if resp is None else resp[first:last],
-                np.zeros(n_slots, np.int64),
             )
+            totals = np.zeros((n_slots, 2))
+            no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
             parallel.run_slots(
-                kernels.score_pass,
-                kernels.score_slot,
+                self.structure.kernels.run_slot,
                 n_slots,
-                *(block, block_rows, self._kernel_parameters, output),
+                *(block, _UNWEIGHTED, _NO_RESP, block_rows, self._kernel_parameters, no_sums, output),
             )
-            if output.n_far.any():
+            if totals[:, 1].any():
                 self._score_far(block, output)
 
     def log_likelihood(

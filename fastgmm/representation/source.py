@@ -75,7 +75,7 @@ class ColumnSummary:
 def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -> ColumnSummary:
     """Summarise the columns in one pass; memory independent of n_samples."""
     from ..kernels import parallel
-    from ..kernels.columns import summarise_columns_pass, summarise_columns_slot
+    from ..kernels.columns import summarise_columns_slot
 
     shift = source.take(np.zeros(1, np.int64))[0].astype(np.float64)
     shift = np.where(np.isfinite(shift), shift, 0.0)
@@ -90,7 +90,7 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
             begin = start + first
             weight = (np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]).view()
             weight.flags.writeable = False
-            parallel.run_slots(summarise_columns_pass, summarise_columns_slot, n_slots, block, weight, shift, summary)
+            parallel.run_slots(summarise_columns_slot, n_slots, block, weight, shift, summary)
             summaries.append(summary)
     merged = np.concatenate(summaries)
     total = float(source.n_samples if sample_weight is None else sample_weight.sum())

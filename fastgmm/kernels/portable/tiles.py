@@ -1,6 +1,6 @@
 """Register tiles of four by four: products summed over the points, and rows combined point by point."""
 
-from ._compile import jit
+from .._compile import jit
 
 
 @jit()

@@ -1,0 +1,108 @@
+"""What every covariance type shares, in tiles: loading a block, its E-step and the sums of its responsibilities.
+
+A chunk is COLUMNS vectors of points, which stay in registers and the L1 cache all through the E-step. The components pass over it twice: distances to log-probabilities and their peak,
+then exponentials and their sum; a last multiplication normalises.
+"""
+
+from . import simd
+from ._compile import jit
+from .elementary import log_floor
+
+COLUMNS = 4  # vectors of a chunk: enough independent chains of multiply-adds to hide their latency
+
+
+@jit(inline=True)
+def chunk_size(xt):
+    """Points of a chunk."""
+    return COLUMNS * simd.LANE_BYTES // xt.itemsize
+
+
+@jit(inline=True)
+def no_preparation(xt, p, parameters, scratch):
+    """Nothing to compute once per chunk."""
+
+
+@jit(apart=True)
+def load_squares(X, first, count, shift, xt):
+    """Load as many rows as 8 x 8 tiles can, and return their number: a third of the time of loops over columns."""
+    n_samples, n_features = X.shape
+    lanes = simd.LANE_BYTES // xt.itemsize
+    # A tile reads 8 entries of a row from its first feature on, the last rows of X beyond its end.
+    safe = n_samples if n_features >= 8 else n_samples - (8 + n_features - 1) // n_features
+    whole = max(0, min(count, safe - first)) // lanes * lanes
+    for start in range(0, n_features, 8):
+        d = max(0, min(start, n_features - 8))
+        for p in range(0, whole, lanes):
+            tile = simd.load_transposed(X, first + p, d, shift, xt)
+            simd.store_rows(tile, n_features, xt, d, p)
+    return whole
+
+
+@jit(apart=True)
+def load_block(X, first, count, shift, xt):
+    """xt[d, p] = X[first + p, d] - shift[d] in float64, rounded to xt's dtype; zero beyond `count` rows."""
+    for p in range(load_squares(X, first, count, shift, xt), count):
+        for d in range(X.shape[1]):
+            xt[d, p] = X[first + p, d] - shift[d]
+    if count < xt.shape[1]:
+        xt[:, count:] = 0
+
+
+@jit(apart=True)
+def sum_rows(resp, block_sum):
+    """block_sum[k] = sum of resp[k]; float64."""
+    for k in range(resp.shape[0]):
+        s = simd.zeros(resp, 1, 1)
+        for p in range(0, resp.shape[1], simd.LANE_BYTES // resp.itemsize):
+            s += simd.load(resp, k, p, 1, 1)
+        block_sum[k] = 0
+        simd.add_sums(s, block_sum, 0, k)
+
+
+def make_e_step(name, prepare_chunk, compute_distances, n_rows):
+    """Compose the `compute_resp` of passes.make_slot.
+
+    compute_distances(xt, p, k, parameters, scratch) returns the squared Mahalanobis distances of the chunk at p to the
+    components from k on, as an (n_rows, COLUMNS) tile; prepare_chunk fills scratch once per chunk before.
+    """
+
+    @jit(inline=True, name=f"{name}.score_chunk")
+    def score_chunk(xt, p, parameters, scratch, mahalanobis, log_prob):
+        """Store the weighted log-probabilities of the chunk (and its distances if they are kept); return the peak."""
+        floor = log_floor(parameters.log_const[0])
+        prepare_chunk(xt, p, parameters, scratch)
+        peak = simd.zeros(xt, 1, COLUMNS) + floor
+        for k in range(0, log_prob.shape[0], n_rows):
+            distance = compute_distances(xt, p, k, parameters, scratch)
+            if mahalanobis.shape[0] > 0:
+                simd.store(distance, mahalanobis, k, p)
+            value = simd.multiply_add(distance, -0.5, simd.scalars_along(parameters.log_const, 0, k, n_rows))
+            value = simd.where_greater(value, floor, value, floor)
+            simd.store(value, log_prob, k, p)
+            best = simd.largest_rows(value)
+            peak = simd.where_greater(best, peak, best, peak)
+        return peak
+
+    @jit(apart=True, name=f"{name}.compute_resp")
+    def compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total):
+        """resp[k, p] = weight[p] times the responsibility; total[p] = sum_k exp(log_prob[k, p] - peak[p]).
+
+        log_prob = log weight + log density, not under a finite floor, and peak its maximum over components. With
+        `only_log_prob`, resp[k, p] = log_prob[k, p], and no exponential is taken.
+        """
+        for p in range(0, xt.shape[1], chunk_size(xt)):
+            highest = score_chunk(xt, p, parameters, scratch, mahalanobis, resp)
+            simd.store(highest, peak, 0, p)
+            if only_log_prob:
+                continue
+            s = simd.zeros(xt, 1, COLUMNS)
+            for k in range(resp.shape[0]):
+                value = simd.exp(simd.load(resp, k, p, 1, COLUMNS) - highest)
+                simd.store(value, resp, k, p)
+                s += value
+            simd.store(s, total, 0, p)
+            scale = simd.load(weight, 0, p, 1, COLUMNS) / s
+            for k in range(resp.shape[0]):
+                simd.store(simd.load(resp, k, p, 1, COLUMNS) * scale, resp, k, p)
+
+    return compute_resp

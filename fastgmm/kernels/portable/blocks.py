@@ -1,0 +1,76 @@
+"""What every covariance type shares, in loops over the points of a block."""
+
+from .._compile import jit
+from ..elementary import exp, log_floor
+
+
+@jit()
+def load_block(X, first, count, shift, xt):
+    """xt[d, p] = X[first + p, d] - shift[d] in float64, rounded to xt's dtype; zero beyond `count` rows."""
+    rows = X[first : first + count]
+    for d in range(rows.shape[1]):
+        column, out, s = rows[:, d], xt[d], shift[d]
+        for p in range(count):
+            out[p] = column[p] - s
+    if count < xt.shape[1]:
+        xt[:, count:] = 0
+
+
+@jit()
+def sum_rows(resp, block_sum):
+    """block_sum[k] = sum of resp[k]; float64, as resp summed in its own dtype."""
+    for k in range(resp.shape[0]):
+        row = resp[k]
+        s = resp.dtype.type(0)
+        for p in range(row.shape[0]):
+            s += row[p]
+        block_sum[k] = s
+
+
+@jit()
+def compute_weighted_log_prob(log_const, mahalanobis, weighted_log_prob, peak):
+    """weighted_log_prob[k] = log_const[k] - mahalanobis[k] / 2, and the peak of each row over components.
+
+    log_const: (n_components,); mahalanobis, weighted_log_prob: (n_components, block), the second overwritten like
+    peak: (block,). What lies under the finite floor (overflowed distances, NaN from inf - inf) becomes the floor.
+    """
+    floor = log_floor(peak[0])
+    half = peak.dtype.type(0.5)
+    peak[:] = floor
+    for k in range(mahalanobis.shape[0]):
+        distance, out = mahalanobis[k], weighted_log_prob[k]
+        const = log_const[k]
+        for p in range(out.shape[0]):
+            value = const - half * distance[p]
+            value = value if value > floor else floor
+            out[p] = value
+            peak[p] = value if value > peak[p] else peak[p]
+
+
+@jit()
+def compute_unnormalised_resp_inplace(weighted_log_prob, peak, total):
+    """Overwrite log-probabilities by exp(value - peak) and `total` by their sum over components."""
+    total[:] = 0
+    for k in range(weighted_log_prob.shape[0]):
+        row = weighted_log_prob[k]
+        for p in range(row.shape[0]):
+            value = exp(row[p] - peak[p])
+            row[p] = value
+            total[p] += value
+
+
+def make_e_step(name, compute_mahalanobis):
+    """Compose the `compute_resp` of passes.make_slot from a covariance type's distances."""
+
+    @jit(name=f"portable.{name}.compute_resp")
+    def compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total):
+        compute_mahalanobis(xt, parameters, scratch, mahalanobis)
+        compute_weighted_log_prob(parameters.log_const, mahalanobis, resp, peak)
+        if not only_log_prob:
+            compute_unnormalised_resp_inplace(resp, peak, total)
+            for k in range(resp.shape[0]):
+                row = resp[k]
+                for p in range(row.shape[0]):
+                    row[p] *= weight[p] / total[p]
+
+    return compute_resp
