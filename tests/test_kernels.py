@@ -226,7 +226,8 @@ from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels, StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
 for name in sys.argv[1:]:
-    for n_samples, n_features, n_components in [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]:
+    shapes = [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]
+    for n_samples, n_features, n_components in shapes:
         rng = np.random.default_rng(0)
         s = STRUCTURES[name]
         means = 2 * rng.normal(size=(n_components, n_features))

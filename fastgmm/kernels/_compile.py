@@ -28,11 +28,12 @@ EXACT = frozenset({"nsz", "contract"})
 
 @cache
 def source_hash() -> str:
-    """Hash the sources of this package; every cached function is stale when one of them changes."""
+    """Hash the sources of this package and its switch; every cached function is stale when one of them changes."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
+    digest.update(os.environ.get("FASTGMM_SIMD", "1").encode())
     return digest.hexdigest()[:16]
 
 
@@ -126,13 +127,14 @@ class _Cache(FunctionCache):
 def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, apart=False, name=None):
     """Decorate a kernel: nopython, GIL released, division without checks.
 
-    `entry` is for the functions that Python calls, which contain the others: kept on disk. Only they get wrappers for
-    Python, which would double the time to compile the others. `inline` is for functions that take or return tiles
-    (simd.py), which must not pass through memory. `apart` leaves a large function a function of its own, which saves
-    compile time, and takes it at its word: a process that compiles and one that reads the cache link different copies
-    of it, whose bits would differ if each contracted and reordered sums for its own surroundings. Functions made in a loop or by another function need a `name` of
-    their own: machine code from the cache is linked by name, and the first of two equal names would serve both
-    (tests/test_kernels.py).
+    entry: for the functions that Python calls, which contain the others: kept on disk. Only they get wrappers for
+        Python, which would double the time to compile the others.
+    inline: for functions that take or return tiles (simd.py), which must not pass through memory.
+    apart: leaves a large function a function of its own, which saves compile time, and takes its arithmetic at its
+        word: a process that compiles and one that reads the cache link different copies of it, whose bits would differ
+        if each contracted and reordered sums to suit its surroundings.
+    name: needed by functions made in another function: machine code from the cache is linked by name, and the first of
+        two equal names would serve both (tests/test_kernels.py).
     """
 
     def decorate(function):

@@ -2,7 +2,7 @@
 
 from . import simd
 from ._compile import jit
-from .chunks import COLUMNS, make_e_step, no_preparation
+from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
 from .passes import make_slot
 
 
@@ -23,12 +23,12 @@ def compute_distances(xt, p, k, parameters, scratch):
 
 def _by_width(width):
     @jit(inline=True, name=f"diag.accumulate_moments_by_{width}")
-    def accumulate_moments(xt, k, d, resp, means, sum_first, sum_second):
-        """sum_first[k, d] += sum_p r (x - mean) and sum_second[k, d] += sum_p r (x - mean)^2, `width` features from d."""
-        lanes = simd.LANE_BYTES // xt.itemsize
+    def accumulate_moments(xt, k, d, resp, active, means, sum_first, sum_second):
+        """Add sum_p r (x - mean) and sum_p r (x - mean)^2 of component k, features d to d + width; p in `active`."""
         mean = simd.scalars_along(means, k, d, width)
         first = second = simd.zeros(xt, width, 1)
-        for p in range(0, xt.shape[1], lanes):
+        for q in range(active.shape[0]):
+            p = active[q]
             diff = simd.load(xt, d, p, width, 1) - mean
             weighted = simd.load(resp, k, p, 1, 1) * diff
             first += weighted
@@ -43,20 +43,22 @@ accumulate_moments_by_two, accumulate_moments_by_four = _by_width(2), _by_width(
 
 
 @jit(apart=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
     resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
     sum_outer: (n_components, 1, n_features).
     """
     means, sum_second = parameters.means, sum_outer[:, 0]
-    for d in range(0, xt.shape[0], 4):  # outside: four rows of xt stay in the L1 cache while the components pass
-        for k in range(resp.shape[0]):
-            if block_sum[k] > 0:
-                if xt.shape[0] == 2:
-                    accumulate_moments_by_two(xt, k, d, resp, means, sum_first, sum_second)
-                else:
-                    accumulate_moments_by_four(xt, k, d, resp, means, sum_first, sum_second)
+    for k in range(resp.shape[0]):
+        if block_sum[k] > 0:
+            if xt.shape[0] == 2:  # finding the active vectors would cost more than it saves
+                vectors = active[: all_vectors(resp, active)]
+                accumulate_moments_by_two(xt, k, 0, resp, vectors, means, sum_first, sum_second)
+            else:
+                vectors = active[: find_active(resp, k, block_sum[k], active)]
+                for d in range(0, xt.shape[0], 4):
+                    accumulate_moments_by_four(xt, k, d, resp, vectors, means, sum_first, sum_second)
 
 
 if simd.LANE_BYTES:

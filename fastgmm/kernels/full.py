@@ -2,7 +2,7 @@
 
 from . import simd
 from ._compile import jit
-from .chunks import COLUMNS, make_e_step, no_preparation
+from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
 from .passes import make_slot
 
 
@@ -25,28 +25,30 @@ def _by_width(width):
         return squared_norm
 
     @jit(apart=True, name=f"full.accumulate_moments_by_{width}")
-    def accumulate_moments(xt, k, means, resp, weighted, sum_first, sum_outer):
-        """sum_first[k, e] += sum_p w[e, p]; sum_outer[d, e] += sum_p x[d, p] w[e, p]; w[e, p] = r[p] (x[e, p] - mean[e]).
+    def accumulate_moments(xt, k, means, resp, active, weighted, sum_first, sum_outer):
+        """Add sum_p w[e, p] to sum_first[k, e] and sum_p x[d, p] w[e, p] to sum_outer; w[e, p] = r (x[e, p] - mean[e]).
 
         Only w is centred: sum_outer minus mean sum_first^T is the centred sum (model/covariance.py), as accurate as
         centring both sides, for a third less time. Below the diagonal only diagonal tiles are filled.
-        xt: (n_features, block); resp: (n_components, block); weighted: (4, block) scratch.
+        xt: (n_features, block); resp: (n_components, block); active: the vectors p that count; weighted: (4, block)
+        scratch.
         """
-        n_features, block = xt.shape
+        n_features = xt.shape[0]
         lanes = simd.LANE_BYTES // xt.itemsize
         for e in range(0, n_features, width):
             mean = simd.scalars_along(means, k, e, width)
             s = simd.zeros(xt, width, 1)
-            for p in range(0, block, lanes):
+            for q in range(active.shape[0]):
+                p = active[q]
                 w = simd.load(resp, k, p, 1, 1) * (simd.load(xt, e, p, width, 1) - mean)
-                simd.store(w, weighted, 0, p)
+                simd.store(w, weighted, 0, q * lanes)
                 s += w
             simd.add_sums(simd.transpose(s), sum_first, k, e)
             for d in range(0, e + width, width):
                 outer = simd.zeros(xt, width, width)
-                for p in range(0, block, lanes):
-                    w = simd.transpose(simd.load(weighted, 0, p, width, 1))
-                    outer = simd.multiply_add(simd.load(xt, d, p, width, 1), w, outer)
+                for q in range(active.shape[0]):
+                    w = simd.transpose(simd.load(weighted, 0, q * lanes, width, 1))
+                    outer = simd.multiply_add(simd.load(xt, d, active[q], width, 1), w, outer)
                 simd.add_sums(outer, sum_outer, d, e)
 
     return compute_squared_norm, accumulate_moments
@@ -65,18 +67,21 @@ def compute_distances(xt, p, k, parameters, scratch):
 
 
 @jit(apart=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
     resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
     sum_outer: (n_components, n_features, n_features).
     """
+    means = parameters.means
     for k in range(resp.shape[0]):
         if block_sum[k] > 0:
-            if xt.shape[0] == 2:
-                accumulate_moments_by_two(xt, k, parameters.means, resp, scratch, sum_first, sum_outer[k])
+            if xt.shape[0] == 2:  # finding the active vectors would cost more than it saves
+                vectors = active[: all_vectors(resp, active)]
+                accumulate_moments_by_two(xt, k, means, resp, vectors, scratch, sum_first, sum_outer[k])
             else:
-                accumulate_moments_by_four(xt, k, parameters.means, resp, scratch, sum_first, sum_outer[k])
+                vectors = active[: find_active(resp, k, block_sum[k], active)]
+                accumulate_moments_by_four(xt, k, means, resp, vectors, scratch, sum_first, sum_outer[k])
 
 
 if simd.LANE_BYTES:

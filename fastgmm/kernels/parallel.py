@@ -25,7 +25,7 @@ STATISTICS_BYTES = 16 * 2**20
 OUTPUT_BYTES = 16 * 2**20
 
 _prange_lock = threading.Lock()
-_prange_pid: int | None = None
+_imported_by = os.getpid()  # a child forked later may have inherited threads that do not exist in it
 _thread_state = threading.local()
 _addresses: dict[tuple[object, np.dtype], int] = {}
 
@@ -93,7 +93,8 @@ def _run_all(address, n_slots, arguments):
 
 def _flat(arguments):
     """Take named tuples apart, as calls in machine code do: prange knows tuples of arrays only."""
-    return tuple(entry for argument in arguments for entry in (argument if isinstance(argument, tuple) else (argument,)))
+    nested = (argument if isinstance(argument, tuple) else (argument,) for argument in arguments)
+    return tuple(entry for entries in nested for entry in entries)
 
 
 def _address(run_slot, arguments):
@@ -109,7 +110,6 @@ def _address(run_slot, arguments):
 
 def run_slots(run_slot, n_slots, *arguments):
     """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads."""
-    global _prange_pid
     if n_slots == 1:
         run_slot(*arguments, 0)
         return
@@ -117,13 +117,12 @@ def run_slots(run_slot, n_slots, *arguments):
     if engine not in ("auto", "pool", "prange"):
         raise ValueError(f"FASTGMM_ENGINE must be auto, prange or pool. Got {engine!r} instead.")
     n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
-    forked = _prange_pid is not None and _prange_pid != os.getpid()
+    forked = os.getpid() != _imported_by
     if engine == "pool" or (engine == "auto" and forked) or numba.config.DISABLE_JIT:
         _run_pool(run_slot, n_slots, n_threads, arguments)
         return
     address = _address(run_slot, arguments)
     with _prange_lock:
-        _prange_pid = os.getpid()
         previous = numba.get_num_threads()
         numba.set_num_threads(n_threads)
         try:

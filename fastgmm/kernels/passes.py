@@ -1,6 +1,7 @@
 """A pass over the rows: blocks are copied transposed, scored, and either added to statistics or written out.
 
-`make_slot` composes the block functions of a covariance type into the function that the layers above call. Rows are cut into slots; each slot owns its accumulators, so any number of threads gives the same bits.
+`make_slot` composes the block functions of a covariance type into the function that the layers above call. Rows are
+cut into slots; each slot owns its accumulators, so any number of threads gives the same bits.
 """
 
 from typing import NamedTuple
@@ -20,8 +21,8 @@ else:
 class KernelParameters(NamedTuple):
     """What the block functions read: features and components padded, means relative to `shift`.
 
-    shift: (n_features but at least 8,) float64; the others in the dtype of X: log_const (n_components,), means and offsets
-    (n_components, n_features), factors (n_components or 1, rows, columns) as the covariance type says. Padding
+    shift: (n_features but at least 8,) float64; the others in the dtype of X: log_const (n_components,), means and
+    offsets (n_components, n_features), factors (n_components or 1, rows, columns) as the covariance type says. Padding
     features hold zeros; padding components have a log_const of -inf and zeros elsewhere.
     """
 
@@ -36,8 +37,9 @@ class SlotStatistics(NamedTuple):
     """One row of accumulators per slot, float64.
 
     totals: (n_slots, 2) log-likelihood and number of rows beyond every component's range. The others are empty where
-    only scores are wanted: sum_resp: (n_slots, n_components); sum_first: (n_slots, n_components, n_features); sum_outer: (n_slots, n_components, rows, columns).
-    What the last two hold is up to the covariance type; model/covariance.py centres them.
+    only scores are wanted: sum_resp (n_slots, n_components); sum_first (n_slots, n_components, n_features); sum_outer
+    (n_slots, n_components, rows, columns). What the last two hold is up to the covariance type; model/covariance.py
+    centres them.
     """
 
     totals: np.ndarray
@@ -174,6 +176,7 @@ def make_slot(name, compute_resp, accumulate_block, keeps_distances=True):
         weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
         log_prob_norm = scratch[n_features + 7]
         block_sum = np.empty(n_components)
+        active = np.empty(block, np.int64)
         totals = statistics.totals[slot]
         labels = output.labels.shape[0] > 0
         accumulates = statistics.sum_resp.shape[0] > 0
@@ -207,7 +210,9 @@ def make_slot(name, compute_resp, accumulate_block, keeps_distances=True):
                     statistics.sum_resp[slot],
                 )
                 sum_rows(block_resp, block_sum)
-                accumulate_block(xt, block_resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer)
+                accumulate_block(
+                    xt, block_resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer
+                )
                 for k in range(n_components):
                     sum_resp[k] += block_sum[k]
 

@@ -19,7 +19,7 @@ def squared_distances(xt, p, k, means):
 def _by_width(width):
     @jit(apart=True, name=f"spherical.accumulate_sum_x_by_{width}")
     def accumulate_sum_x(xt, resp, sum_x):
-        """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four (at the end two) components by `width` features."""
+        """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four (last two) components by `width` features."""
         n_components, block = resp.shape
         lanes = simd.LANE_BYTES // xt.itemsize
         whole = n_components // 4 * 4
@@ -60,7 +60,7 @@ def compute_distances(xt, p, k, parameters, scratch):
 
 
 @jit()
-def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
     resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1, 1).

@@ -50,7 +50,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit()
-def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r (x - mean) and sum_p r (x - mean)^2 per feature of every component.
 
     resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);

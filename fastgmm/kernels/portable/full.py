@@ -100,7 +100,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit()
-def accumulate_block(xt, resp, block_sum, mahalanobis, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
     resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
