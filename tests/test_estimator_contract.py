@@ -295,9 +295,9 @@ def test_attributes_set_by_hand_work_without_fit_and_are_never_stale(start, cova
 # ---- an estimator among estimators ----
 
 
-def test_parameters_and_defaults_are_scikit_learns_and_two_more():
+def test_parameters_and_defaults_are_scikit_learns_and_three_more():
     ours, theirs = GaussianMixture().get_params(), SklearnGaussianMixture().get_params()
-    assert ours == theirs | {"n_jobs": None, "callback": None}
+    assert ours == theirs | {"n_jobs": None, "acceleration": None, "callback": None}
     parameters = inspect.signature(GaussianMixture).parameters.values()
     assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == ["n_components"]
 

@@ -211,7 +211,8 @@ def test_every_kernel_compiles_once_per_precision():
         kernels.score([(0, array)], labels=np.empty(len(array), np.int64))
         kernels.score([(0, array)], resp=np.empty((len(array), 2), array.dtype))
     module = STRUCTURES["diag"].kernels
-    assert len(module.run_slot.signatures) == 2
+    assert len(passes.run_slot.signatures) == 2
+    assert len(module.compute_resp.signatures) == len(module.accumulate_block.signatures) == 2
 
 
 def test_blocks_are_aligned_to_cache_lines():

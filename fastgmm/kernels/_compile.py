@@ -1,8 +1,9 @@
 """The one place where compilation options and the on-disk cache are decided.
 
 Flags. `FASTMATH` lets LLVM reorder sums (vectorised reductions) and contract multiply-adds. `nnan` and `ninf` are
-left out for good: log-weights are legitimately -inf, and both flags turn finite-checks into constants.
-`EXACT` has no `reassoc`, which would cancel the two-constant range reduction of exp (tests/test_kernels.py).
+left out for good: log-weights are legitimately -inf, and both flags turn finite-checks into constants. `EXACT` has no
+`reassoc`, which would cancel the two-constant range reduction of exp (tests/test_kernels.py). `AS_WRITTEN` is for
+tiles, whose code says itself what is fused.
 
 Cache. Numba keys a cached function by its own source file only, so an edit in a helper of another file leaves stale
 callers behind. Here the cache folder is keyed by a hash of every file in this package instead. `FASTGMM_CACHE=0`
@@ -22,6 +23,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
+AS_WRITTEN: frozenset[str] = frozenset()
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 EXACT = frozenset({"nsz", "contract"})
 
@@ -124,27 +126,28 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, apart=False, name=None):
+def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, by_address=False, name=None):
     """Decorate a kernel: nopython, GIL released, division without checks.
 
     entry: for the functions that Python calls, which contain the others: kept on disk. Only they get wrappers for
         Python, which would double the time to compile the others.
+    by_address: for functions called through calls.py; also kept on disk.
     inline: for functions that take or return tiles (simd.py), which must not pass through memory.
-    apart: leaves a large function a function of its own, which saves compile time, and takes its arithmetic at its
-        word: a process that compiles and one that reads the cache link different copies of it, whose bits would differ
-        if each contracted and reordered sums to suit its surroundings.
     name: needed by functions made in another function: machine code from the cache is linked by name, and the first of
         two equal names would serve both (tests/test_kernels.py).
+
+    All other functions become part of their callers. Linked instead, they would differ in their last bits between a
+    process that compiles and one that reads the cache, because each copy is contracted to suit its surroundings.
     """
 
     def decorate(function):
         if name is not None:
             function.__qualname__ = name
         dispatcher = numba.njit(
-            fastmath=False if apart else set(fastmath),
+            fastmath=set(fastmath),
             parallel=parallel,
             inline="always" if inline else "never",
-            forceinline=not (entry or apart),
+            forceinline=not (entry or by_address),
             no_cpython_wrapper=not entry,
             no_cfunc_wrapper=True,
             nogil=True,
@@ -152,7 +155,7 @@ def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, apart=F
             boundscheck=False,
         )(function)
         # Under NUMBA_DISABLE_JIT=1 the dispatcher is the function itself.
-        if entry and dispatcher is not function and cache_folder() is not None:
+        if (entry or by_address) and dispatcher is not function and cache_folder() is not None:
             dispatcher._cache = _Cache(function)
         return dispatcher
 

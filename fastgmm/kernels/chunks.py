@@ -7,8 +7,9 @@ components, 16 features): few chunks of 32 points in random order lack a compone
 """
 
 from . import simd
-from ._compile import jit
+from ._compile import AS_WRITTEN, jit
 from .elementary import log_floor
+from .transpose import load_squares
 
 COLUMNS = 4  # vectors of a chunk: enough independent chains of multiply-adds to hide their latency
 
@@ -24,23 +25,7 @@ def no_preparation(xt, p, parameters, scratch):
     """Nothing to compute once per chunk."""
 
 
-@jit(apart=True)
-def load_squares(X, first, count, shift, xt):
-    """Load as many rows as 8 x 8 tiles can, and return their number: a third of the time of loops over columns."""
-    n_samples, n_features = X.shape
-    lanes = simd.LANE_BYTES // xt.itemsize
-    # A tile reads 8 entries of a row from its first feature on, the last rows of X beyond its end.
-    safe = n_samples if n_features >= 8 else n_samples - (8 + n_features - 1) // n_features
-    whole = max(0, min(count, safe - first)) // lanes * lanes
-    for start in range(0, n_features, 8):
-        d = max(0, min(start, n_features - 8))
-        for p in range(0, whole, lanes):
-            tile = simd.load_transposed(X, first + p, d, shift, xt)
-            simd.store_rows(tile, n_features, xt, d, p)
-    return whole
-
-
-@jit(apart=True)
+@jit(fastmath=AS_WRITTEN)
 def load_block(X, first, count, shift, xt):
     """xt[d, p] = X[first + p, d] - shift[d] in float64, rounded to xt's dtype; zero beyond `count` rows."""
     for p in range(load_squares(X, first, count, shift, xt), count):
@@ -50,7 +35,7 @@ def load_block(X, first, count, shift, xt):
         xt[:, count:] = 0
 
 
-@jit(apart=True)
+@jit(fastmath=AS_WRITTEN)
 def sum_rows(resp, block_sum):
     """block_sum[k] = sum of resp[k]; float64."""
     for k in range(resp.shape[0]):
@@ -71,7 +56,7 @@ def all_vectors(resp, active):
     return count
 
 
-@jit(apart=True)
+@jit(fastmath=AS_WRITTEN)
 def find_active(resp, k, block_sum, active):
     """Write the offsets of the vectors of resp[k] that count into `active`, and return their number.
 
@@ -87,7 +72,7 @@ def find_active(resp, k, block_sum, active):
 
 
 def make_e_step(name, prepare_chunk, compute_distances, n_rows):
-    """Compose the `compute_resp` of passes.make_slot.
+    """Compose the `compute_resp` of a covariance type.
 
     compute_distances(xt, p, k, parameters, scratch) returns the squared Mahalanobis distances of the chunk at p to the
     components from k on, as an (n_rows, COLUMNS) tile; prepare_chunk fills scratch once per chunk before.
@@ -110,7 +95,7 @@ def make_e_step(name, prepare_chunk, compute_distances, n_rows):
             peak = simd.where_greater(best, peak, best, peak)
         return peak
 
-    @jit(apart=True, name=f"{name}.compute_resp")
+    @jit(by_address=True, fastmath=AS_WRITTEN, name=f"{name}.compute_resp")
     def compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total):
         """resp[k, p] = weight[p] times the responsibility; total[p] = sum_k exp(log_prob[k, p] - peak[p]).
 

@@ -1,9 +1,8 @@
 """Diagonal covariance: one standard deviation per component and feature."""
 
 from . import simd
-from ._compile import jit
+from ._compile import AS_WRITTEN, jit
 from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
-from .passes import make_slot
 
 
 @jit(inline=True)
@@ -42,7 +41,7 @@ def _by_width(width):
 accumulate_moments_by_two, accumulate_moments_by_four = _by_width(2), _by_width(4)
 
 
-@jit(apart=True)
+@jit(by_address=True, fastmath=AS_WRITTEN)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
@@ -61,9 +60,8 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
                     accumulate_moments_by_four(xt, k, d, resp, vectors, means, sum_first, sum_second)
 
 
+KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
-    run_slot = make_slot(
-        "diag", make_e_step("diag", no_preparation, compute_distances, 2), accumulate_block, keeps_distances=False
-    )
+    compute_resp = make_e_step("diag", no_preparation, compute_distances, 2)
 else:
-    from .portable.diag import run_slot  # noqa: F401
+    from .portable.diag import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -1,9 +1,8 @@
 """Full covariance: one triangular factor per component."""
 
 from . import simd
-from ._compile import jit
+from ._compile import AS_WRITTEN, jit
 from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
-from .passes import make_slot
 
 
 def _by_width(width):
@@ -24,7 +23,7 @@ def _by_width(width):
             squared_norm = simd.add_squares(squared_norm, y)
         return squared_norm
 
-    @jit(apart=True, name=f"full.accumulate_moments_by_{width}")
+    @jit(fastmath=AS_WRITTEN, name=f"full.accumulate_moments_by_{width}")
     def accumulate_moments(xt, k, means, resp, active, weighted, sum_first, sum_outer):
         """Add sum_p w[e, p] to sum_first[k, e] and sum_p x[d, p] w[e, p] to sum_outer; w[e, p] = r (x[e, p] - mean[e]).
 
@@ -66,7 +65,7 @@ def compute_distances(xt, p, k, parameters, scratch):
     return squared_norm_by_four(xt, p, k, parameters)
 
 
-@jit(apart=True)
+@jit(by_address=True, fastmath=AS_WRITTEN)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
@@ -84,9 +83,8 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
                 accumulate_moments_by_four(xt, k, means, resp, vectors, scratch, sum_first, sum_outer[k])
 
 
+KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
-    run_slot = make_slot(
-        "full", make_e_step("full", no_preparation, compute_distances, 1), accumulate_block, keeps_distances=False
-    )
+    compute_resp = make_e_step("full", no_preparation, compute_distances, 1)
 else:
-    from .portable.full import run_slot  # noqa: F401
+    from .portable.full import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

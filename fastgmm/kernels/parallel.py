@@ -11,12 +11,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
-import numpy as np
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ._compile import jit
+from .calls import address_of, call
 
 # A pass returns to Python at least this often, so that Ctrl-C, progress and time limits work: about 0.05 s on two
 # AVX-512 cores, 1 s on one slow core.
@@ -27,7 +24,6 @@ OUTPUT_BYTES = 16 * 2**20
 _prange_lock = threading.Lock()
 _imported_by = os.getpid()  # a child forked later may have inherited threads that do not exist in it
 _thread_state = threading.local()
-_addresses: dict[tuple[object, np.dtype], int] = {}
 
 
 def set_n_threads(n_threads):
@@ -66,46 +62,17 @@ def rows_per_call(flops_per_row, bytes_per_row=1):
     return max(4096, int(min(FLOPS_PER_CALL / flops_per_row, OUTPUT_BYTES / bytes_per_row)) // 4096 * 4096)
 
 
-@intrinsic
-def _call(typingctx, address, arguments, slot):
-    """Call the compiled function at `address`, which returns nothing, with a tuple of arguments and the slot."""
-
-    def codegen(context, builder, sig, args):
-        kinds = (*sig.args[1].types, types.int64)
-        function = context.call_conv.get_function_type(types.none, kinds)
-        pointer = builder.inttoptr(args[0], function.as_pointer())
-        values = [*cgutils.unpack_tuple(builder, args[1]), args[2]]
-        status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, values)
-        with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
-        return context.get_dummy_value()
-
-    return types.none(address, arguments, types.int64), codegen
-
-
-# The slot function arrives as an address: linked in, it would be compiled a second time, which takes seconds.
 @jit(parallel=True, entry=True)
 def _run_all(address, n_slots, arguments):
-    """Call a slot function with `arguments` for every slot."""
+    """Call a slot function with `arguments` and the slot's number, for every slot."""
     for slot in numba.prange(n_slots):
-        _call(address, arguments, slot)
+        call(address, (*arguments, slot))
 
 
 def _flat(arguments):
     """Take named tuples apart, as calls in machine code do: prange knows tuples of arrays only."""
     nested = (argument if isinstance(argument, tuple) else (argument,) for argument in arguments)
     return tuple(entry for entries in nested for entry in entries)
-
-
-def _address(run_slot, arguments):
-    """Address of the machine code of `run_slot`, compiled if need be: one for each dtype of the rows."""
-    key = run_slot, arguments[0].dtype
-    if key not in _addresses:
-        kinds = tuple(numba.typeof(argument) for argument in (*arguments, 0))
-        run_slot.compile(kinds)
-        result = run_slot.overloads[kinds]
-        _addresses[key] = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-    return _addresses[key]
 
 
 def run_slots(run_slot, n_slots, *arguments):
@@ -121,7 +88,7 @@ def run_slots(run_slot, n_slots, *arguments):
     if engine == "pool" or (engine == "auto" and forked) or numba.config.DISABLE_JIT:
         _run_pool(run_slot, n_slots, n_threads, arguments)
         return
-    address = _address(run_slot, arguments)
+    address = address_of(run_slot, tuple(numba.typeof(argument) for argument in (*arguments, 0)))
     with _prange_lock:
         previous = numba.get_num_threads()
         numba.set_num_threads(n_threads)

@@ -1,15 +1,17 @@
 """A pass over the rows: blocks are copied transposed, scored, and either added to statistics or written out.
 
-`make_slot` composes the block functions of a covariance type into the function that the layers above call. Rows are
-cut into slots; each slot owns its accumulators, so any number of threads gives the same bits.
+Two functions of a covariance type do the work on a block; `run_slot` finds them by address. Rows are cut into slots;
+each slot owns its accumulators, so any number of threads gives the same bits.
 """
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from . import simd
 from ._compile import jit
+from .calls import address_of, call
 from .elementary import compute_log_prob_norm, log_floor
 
 if simd.LANE_BYTES:
@@ -59,7 +61,7 @@ class ScoreOutput(NamedTuple):
     resp: np.ndarray
 
 
-@jit(apart=True)
+@jit()
 def aligned_rows(n_rows, block, like):
     """Allocate (n_rows, block) of like's dtype on a 64-byte boundary: unaligned vectors cost up to half the speed."""
     size = n_rows * block
@@ -76,13 +78,13 @@ def slot_bounds(n_samples, block, n_slots, slot):
     return slot * n_blocks // n_slots, (slot + 1) * n_blocks // n_slots
 
 
-@jit(apart=True)
-def load_resp(resp, weight, count, out):
-    """out[k, p] = resp[p, k] times the weight of the row, zero beyond `count` rows and in padding components."""
+@jit()
+def load_resp(resp, weight, first, count, out):
+    """out[k, p] = resp[first + p, k] times the row's weight, zero beyond `count` rows and in padding components."""
     out[:] = 0
     for p in range(count):
         for k in range(resp.shape[1]):
-            out[k, p] = resp[p, k] * weight[p]
+            out[k, p] = resp[first + p, k] * weight[p]
 
 
 @jit()
@@ -96,12 +98,12 @@ def load_weight(sample_weight, first, count, weight):
         weight[:count] = 1
 
 
-@jit(apart=True)
-def write_labels(weighted_log_prob, best, labels):
-    """labels[p] = the first component of largest log-probability; best: (block,) scratch; labels: (count,)."""
-    count = labels.shape[0]
-    labels[:] = 0
+@jit()
+def write_labels(weighted_log_prob, best, first, count, out):
+    """out[first + p] = the first component of largest log-probability; best: (block,) scratch."""
+    labels = out[first : first + count]
     for p in range(count):
+        labels[p] = 0
         best[p] = weighted_log_prob[0, p]
     for k in range(1, weighted_log_prob.shape[0]):
         row = weighted_log_prob[k]
@@ -111,20 +113,19 @@ def write_labels(weighted_log_prob, best, labels):
             labels[p] = k if better else labels[p]
 
 
-@jit(apart=True)
-def write_resp(block_resp, count, resp):
-    """resp[p, k] = block_resp[k, p]."""
+@jit()
+def write_resp(block_resp, first, count, resp):
+    """resp[first + p, k] = block_resp[k, p]."""
     for p in range(count):
-        row = resp[p]
-        for k in range(row.shape[0]):
-            row[k] = block_resp[k, p]
+        for k in range(resp.shape[1]):
+            resp[first + p, k] = block_resp[k, p]
 
 
 @jit()
-def write_rows(values, out):
-    """out[p] = values[p]; a slice assignment would compile two seconds of code for its error message."""
-    for p in range(out.shape[0]):
-        out[p] = values[p]
+def write_rows(values, first, count, out):
+    """out[first + p] = values[p]; a slice assignment would compile two seconds of code for its error message."""
+    for p in range(count):
+        out[first + p] = values[p]
 
 
 @jit()
@@ -156,64 +157,94 @@ def padded_components(n_components):
     return -(-n_components // 2) * 2
 
 
-def make_slot(name, compute_resp, accumulate_block, keeps_distances=True):
-    """Compose the block functions of a covariance type into `run_slot`, which parallel.py runs for all slots of a pass.
+class BlockFunctions(NamedTuple):
+    """What a covariance type does with a block: addresses (calls.py) and whether distances pass between the two.
 
-    A pass adds up statistics, or fills outputs, or both: arrays without entries are not wanted. So `sample_weight` of
-    length 0 means weight 1, and without `resp` responsibilities come from the parameters. Statistics are added to, not
-    cleared; X is read only; nothing is allocated per block. One function does it all because compiling two would take
-    half as long again. `keeps_distances`: accumulate_block reads the squared distances of compute_resp.
+    compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total) scores the block;
+    accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds it up.
     """
-    kept = 1 if keeps_distances else 0
 
-    @jit(entry=True, name=f"{name}.run_slot")
-    def run_slot(X, sample_weight, resp, block, parameters, statistics, output, slot):
-        n_components, n_features = parameters.means.shape
-        xt = aligned_rows(n_features, block, parameters.means)
-        block_resp = aligned_rows(n_components, block, parameters.means)
-        mahalanobis = aligned_rows(n_components * kept, block, parameters.means)
-        scratch = aligned_rows(n_features + 8, block, parameters.means)
-        weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
-        log_prob_norm = scratch[n_features + 7]
-        block_sum = np.empty(n_components)
-        active = np.empty(block, np.int64)
-        totals = statistics.totals[slot]
-        labels = output.labels.shape[0] > 0
-        accumulates = statistics.sum_resp.shape[0] > 0
-        scores = resp.shape[0] == 0 and (accumulates or output.log_prob_norm.shape[0] + output.resp.shape[0] > 0)
-        xt[:] = 0
-        lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
-        for b in range(lower, upper):
-            first = b * block
-            count = min(block, X.shape[0] - first)
-            load_block(X, first, count, parameters.shift, xt)
-            load_weight(sample_weight, first, count, weight)
-            if labels:  # the literals True and False would compile compute_resp twice
-                compute_resp(xt, parameters, scratch, mahalanobis, weight, labels, block_resp, peak, total)
-                write_labels(block_resp, total, output.labels[first : first + count])
-            if scores:
-                compute_resp(xt, parameters, scratch, mahalanobis, weight, not scores, block_resp, peak, total)
-                compute_log_prob_norm(peak, total, log_prob_norm)
-                totals[0] += weighted_sum(log_prob_norm, weight, count)
-            if resp.shape[0] > 0:
-                load_resp(resp[first:], weight, count, block_resp)
-            else:
-                totals[1] += count_far(peak, count)
-            if output.resp.shape[0] > 0:
-                write_resp(block_resp, count, output.resp[first : first + count])
-            if output.log_prob_norm.shape[0] > 0:
-                write_rows(log_prob_norm, output.log_prob_norm[first : first + count])
-            if accumulates:
-                sum_first, sum_outer, sum_resp = (
-                    statistics.sum_first[slot],
-                    statistics.sum_outer[slot],
-                    statistics.sum_resp[slot],
-                )
-                sum_rows(block_resp, block_sum)
-                accumulate_block(
-                    xt, block_resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer
-                )
-                for k in range(n_components):
-                    sum_resp[k] += block_sum[k]
+    compute_resp: int
+    accumulate_block: int
+    keeps_distances: int
 
-    return run_slot
+
+_block_functions: dict[object, BlockFunctions] = {}
+
+
+def block_functions(module, parameters):
+    """Return the BlockFunctions of a covariance type's module for parameters in their dtype, compiled if need be."""
+    key = module, parameters.means.dtype
+    if key in _block_functions:
+        return _block_functions[key]
+    number = numba.from_dtype(parameters.means.dtype)
+    values, sums = ([numba.types.Array(kind, n, "C") for n in range(5)] for kind in (number, numba.float64))
+    kind = numba.typeof(parameters)
+    scoring = (values[2], kind, values[2], values[2], values[1], numba.boolean, values[2], values[1], values[1])
+    offsets = numba.types.Array(numba.int64, 1, "C")
+    adding = (values[2], values[2], sums[1], values[2], offsets, kind, values[2], sums[2], sums[3])
+    _block_functions[key] = BlockFunctions(
+        address_of(module.compute_resp, scoring),
+        address_of(module.accumulate_block, adding),
+        int(module.KEEPS_DISTANCES),
+    )
+    return _block_functions[key]
+
+
+@jit(entry=True)
+def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, output, slot):
+    """Run one slot of a pass, which adds up statistics, or fills outputs, or both.
+
+    Arrays without entries are not wanted: `sample_weight` of length 0 means weight 1, and without `resp`
+    responsibilities come from the parameters. Statistics are added to, not cleared; X is read only; nothing is
+    allocated per block.
+    """
+    n_components, n_features = parameters.means.shape
+    xt = aligned_rows(n_features, block, parameters.means)
+    block_resp = aligned_rows(n_components, block, parameters.means)
+    mahalanobis = aligned_rows(n_components * functions.keeps_distances, block, parameters.means)
+    scratch = aligned_rows(n_features + 8, block, parameters.means)
+    weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
+    log_prob_norm = scratch[n_features + 7]
+    block_sum = np.empty(n_components)
+    active = np.empty(block, np.int64)
+    totals = statistics.totals[slot]
+    accumulates = statistics.sum_resp.shape[0] > 0
+    labels = output.labels.shape[0] > 0
+    scores = resp.shape[0] == 0 and (accumulates or output.log_prob_norm.shape[0] + output.resp.shape[0] > 0)
+    xt[:] = 0
+    lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
+    for b in range(lower, upper):
+        first = b * block
+        count = min(block, X.shape[0] - first)
+        load_block(X, first, count, parameters.shift, xt)
+        load_weight(sample_weight, first, count, weight)
+        scoring = (xt, parameters, scratch, mahalanobis, weight)
+        if labels:
+            call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
+            write_labels(block_resp, total, first, count, output.labels)
+        if scores:
+            call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
+            compute_log_prob_norm(peak, total, log_prob_norm)
+            totals[0] += weighted_sum(log_prob_norm, weight, count)
+        if resp.shape[0] > 0:
+            load_resp(resp, weight, first, count, block_resp)
+        else:
+            totals[1] += count_far(peak, count)
+        if output.resp.shape[0] > 0:
+            write_resp(block_resp, first, count, output.resp)
+        if output.log_prob_norm.shape[0] > 0:
+            write_rows(log_prob_norm, first, count, output.log_prob_norm)
+        if accumulates:
+            sum_first, sum_outer, sum_resp = (
+                statistics.sum_first[slot],
+                statistics.sum_outer[slot],
+                statistics.sum_resp[slot],
+            )
+            sum_rows(block_resp, block_sum)
+            call(
+                functions.accumulate_block,
+                (xt, block_resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer),
+            )
+            for k in range(n_components):
+                sum_resp[k] += block_sum[k]

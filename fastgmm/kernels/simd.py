@@ -71,14 +71,16 @@ def _unpack(builder, value, tile):
     return [builder.extract_value(value, i) for i in range(tile.size)]
 
 
-def _pack(builder, vectors):
+def pack(builder, vectors):
+    """Return the value of a tile of these vectors."""
     value = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
     for i, vector in enumerate(vectors):
         value = builder.insert_value(value, vector, i)
     return value
 
 
-def _mask(indices):
+def mask(indices):
+    """Return the LLVM constant that selects lanes in a shuffle."""
     return ir.Constant(ir.VectorType(_I32, len(indices)), [ir.Constant(_I32, i) for i in indices])
 
 
@@ -86,10 +88,10 @@ def _splat(builder, scalar, vector):
     if isinstance(scalar, float):
         return ir.Constant(vector, [ir.Constant(vector.element, scalar)] * vector.count)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, first, _mask([0] * vector.count))
+    return builder.shuffle_vector(first, first, mask([0] * vector.count))
 
 
-def _address(context, builder, array_type, array, i, p, n_rows):
+def address(context, builder, array_type, array, i, p, n_rows):
     """Byte pointers to array[i + r, p] for r < n_rows."""
     view = make_array(array_type)(context, builder, array)
     stride = cgutils.unpack_tuple(builder, view.strides)[0] if array_type.ndim > 1 else ir.Constant(i.type, 0)
@@ -137,7 +139,7 @@ def _register(symbols, instruction):
         tile = sig.return_type
         a, b = (_spread(context, builder, kind, value, tile) for kind, value in zip(sig.args, args, strict=True))
         emit = getattr(builder, instruction)
-        return _pack(builder, [emit(x, y) for x, y in zip(a, b, strict=True)])
+        return pack(builder, [emit(x, y) for x, y in zip(a, b, strict=True)])
 
     for symbol in symbols:
         infer_global(symbol)(type("TileOperator", (_Template,), {"key": symbol}))
@@ -164,7 +166,7 @@ def multiply_add(typingctx, a, b, c):
 
     def codegen(context, builder, sig, args):
         a, b, c = (_spread(context, builder, kind, value, tile) for kind, value in zip(sig.args, args, strict=True))
-        return _pack(builder, [_fused(builder, *entry) for entry in zip(a, b, c, strict=True)])
+        return pack(builder, [_fused(builder, *entry) for entry in zip(a, b, c, strict=True)])
 
     return tile(a, b, c), codegen
 
@@ -177,7 +179,7 @@ def where_greater(typingctx, a, b, x, y):
     def codegen(context, builder, sig, args):
         a, b, x, y = (_spread(context, builder, kind, value, tile) for kind, value in zip(sig.args, args, strict=True))
         greater = [builder.fcmp_ordered(">", *pair) for pair in zip(a, b, strict=True)]
-        return _pack(builder, [builder.select(*entry) for entry in zip(greater, x, y, strict=True)])
+        return pack(builder, [builder.select(*entry) for entry in zip(greater, x, y, strict=True)])
 
     return tile(a, b, x, y), codegen
 
@@ -205,7 +207,7 @@ def add_squares(typingctx, total, tile):
         sums = _unpack(builder, args[0], total)
         for i, vector in enumerate(_unpack(builder, args[1], tile)):
             sums[i % tile.n_columns] = _fused(builder, vector, vector, sums[i % tile.n_columns])
-        return _pack(builder, sums)
+        return pack(builder, sums)
 
     return total(total, tile), codegen
 
@@ -220,7 +222,7 @@ def largest_rows(typingctx, tile):
         for i, vector in enumerate(vectors[tile.n_columns :]):
             c = i % tile.n_columns
             best[c] = builder.select(builder.fcmp_ordered(">", vector, best[c]), vector, best[c])
-        return _pack(builder, best)
+        return pack(builder, best)
 
     return Tile(tile.dtype, 1, tile.n_columns)(tile), codegen
 
@@ -253,7 +255,7 @@ def exp(typingctx, tile):
                 q = _fused(builder, q, r, _splat(builder, float(coef), tile.vector))
             power = builder.shl(builder.add(builder.bitcast(shifted, whole), bias), mantissa)
             values.append(builder.fmul(q, builder.bitcast(power, tile.vector)))
-        return _pack(builder, values)
+        return pack(builder, values)
 
     return tile(tile), codegen
 
@@ -276,9 +278,9 @@ def load(typingctx, array, i, p, n_rows, n_columns):
     tile = Tile(array.dtype, n_rows.literal_value, n_columns.literal_value)
 
     def codegen(context, builder, sig, args):
-        rows = _address(context, builder, sig.args[0], *args[:3], tile.n_rows)
+        rows = address(context, builder, sig.args[0], *args[:3], tile.n_rows)
         pointers = [_shift(builder, row, c * LANE_BYTES, tile.vector) for row in rows for c in range(tile.n_columns)]
-        return _pack(builder, [builder.load(pointer, align=LANE_BYTES) for pointer in pointers])
+        return pack(builder, [builder.load(pointer, align=LANE_BYTES) for pointer in pointers])
 
     return tile(array, types.int64, types.int64, n_rows, n_columns), codegen
 
@@ -288,56 +290,47 @@ def store(typingctx, tile, array, i, p):
     """array[i + r, p + c lanes :] = tile."""
 
     def codegen(context, builder, sig, args):
-        rows = _address(context, builder, sig.args[1], *args[1:], tile.n_rows)
+        rows = address(context, builder, array, *args[1:], tile.n_rows)
         pointers = [_shift(builder, row, c * LANE_BYTES, tile.vector) for row in rows for c in range(tile.n_columns)]
-        for pointer, vector in zip(pointers, _unpack(builder, args[0], tile), strict=True):
+        for vector, pointer in zip(_unpack(builder, args[0], tile), pointers, strict=True):
             builder.store(vector, pointer, align=LANE_BYTES)
         return context.get_dummy_value()
 
     return types.void(tile, array, types.int64, types.int64), codegen
 
 
-@intrinsic
-def store_rows(typingctx, tile, count, array, i, p):
-    """array[i + r, p + c lanes :] = tile for the first `count` rows."""
+def _scalars(array, n_rows, addresses):
+    """Signature and code of a (n_rows, 1) tile of scalars, each spread over its vector."""
+    tile = Tile(array.dtype, n_rows.literal_value, 1)
 
     def codegen(context, builder, sig, args):
-        vectors = _unpack(builder, args[0], tile)
-        for r, row in enumerate(_address(context, builder, sig.args[2], *args[2:], tile.n_rows)):
-            with builder.if_then(builder.icmp_signed("<", ir.Constant(args[1].type, r), args[1])):
-                for c in range(tile.n_columns):
-                    pointer = _shift(builder, row, c * LANE_BYTES, tile.vector)
-                    builder.store(vectors[r * tile.n_columns + c], pointer, align=LANE_BYTES)
-        return context.get_dummy_value()
+        pointers = addresses(context, builder, tile, args)
+        scalars = [builder.load(_shift(builder, pointer, 0, tile.vector.element)) for pointer in pointers]
+        return pack(builder, [_splat(builder, scalar, tile.vector) for scalar in scalars])
 
-    return types.void(tile, types.int64, array, types.int64, types.int64), codegen
+    return tile(array, types.int64, types.int64, n_rows), codegen
 
 
 @intrinsic(prefer_literal=True)
-def scalars_along(typingctx, array, i, j, count):
-    """Return the (count, 1) tile of array[i, j + r], each spread over its vector."""
-    tile = Tile(array.dtype, count.literal_value, 1)
+def scalars_along(typingctx, array, i, j, n_rows):
+    """Return the (n_rows, 1) tile of array[i, j + r], each spread over its vector."""
 
-    def codegen(context, builder, sig, args):
-        (row,) = _address(context, builder, sig.args[0], *args[:3], 1)
+    def addresses(context, builder, tile, args):
+        (row,) = address(context, builder, array, *args[:3], 1)
         size = array.dtype.bitwidth // 8
-        scalars = [builder.load(_shift(builder, row, r * size, tile.vector.element)) for r in range(tile.n_rows)]
-        return _pack(builder, [_splat(builder, scalar, tile.vector) for scalar in scalars])
+        return [builder.gep(row, [ir.Constant(_I32, r * size)]) for r in range(tile.n_rows)]
 
-    return tile(array, types.int64, types.int64, count), codegen
+    return _scalars(array, n_rows, addresses)
 
 
 @intrinsic(prefer_literal=True)
-def scalars_down(typingctx, array, i, j, count):
-    """Return the (count, 1) tile of array[i + r, j], each spread over its vector."""
-    tile = Tile(array.dtype, count.literal_value, 1)
+def scalars_down(typingctx, array, i, j, n_rows):
+    """Return the (n_rows, 1) tile of array[i + r, j], each spread over its vector."""
 
-    def codegen(context, builder, sig, args):
-        rows = _address(context, builder, sig.args[0], *args[:3], tile.n_rows)
-        scalars = [builder.load(_shift(builder, row, 0, tile.vector.element)) for row in rows]
-        return _pack(builder, [_splat(builder, scalar, tile.vector) for scalar in scalars])
+    def addresses(context, builder, tile, args):
+        return address(context, builder, array, *args[:3], tile.n_rows)
 
-    return tile(array, types.int64, types.int64, count), codegen
+    return _scalars(array, n_rows, addresses)
 
 
 def _sum_lanes(builder, vectors):
@@ -352,7 +345,7 @@ def _sum_lanes(builder, vectors):
         low = [lane + (lanes - width) * (lane // width % 2) for lane in range(lanes)]
         high = [index + width for index in low]
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        vectors = [builder.fadd(*(builder.shuffle_vector(a, b, _mask(m)) for m in (low, high))) for a, b in pairs]
+        vectors = [builder.fadd(*(builder.shuffle_vector(a, b, mask(m)) for m in (low, high))) for a, b in pairs]
         width *= 2
     return vectors[0]
 
@@ -363,13 +356,13 @@ def add_sums(typingctx, tile, array, i, j):
 
     def codegen(context, builder, sig, args):
         vectors = _unpack(builder, args[0], tile)
-        rows = _address(context, builder, sig.args[1], *args[1:], tile.n_rows)
+        rows = address(context, builder, sig.args[1], *args[1:], tile.n_rows)
         group, n_columns = min(tile.lanes, tile.size), tile.n_columns
         entries = ir.VectorType(ir.DoubleType(), n_columns)
         for first in range(0, tile.size, group):
             sums = _sum_lanes(builder, vectors[first : first + group])
             for start in range(0, group, n_columns):
-                part = builder.shuffle_vector(sums, sums, _mask(range(start, start + n_columns)))
+                part = builder.shuffle_vector(sums, sums, mask(range(start, start + n_columns)))
                 if tile.dtype == types.float32:
                     part = builder.fpext(part, entries)
                 pointer = builder.bitcast(rows[(first + start) // n_columns], entries.as_pointer())
@@ -385,43 +378,3 @@ def transpose(typingctx, tile):
     if 1 not in (tile.n_rows, tile.n_columns):
         return None
     return Tile(tile.dtype, tile.n_columns, tile.n_rows)(tile), lambda context, builder, sig, args: args[0]
-
-
-@intrinsic
-def load_transposed(typingctx, X, i, d, shift, like):
-    """Return the (8, 1) tile of X[i + lane, d + r] - shift[d + r]: a square of rows turned into rows of a block.
-
-    The difference is taken in float64. Reads X from X[i, d] on as if each row had 8 entries from d: the caller makes
-    sure that X does not end before. Three levels of shuffles transpose 8 x 8 numbers, for float32 two squares at once.
-    """
-    tile = Tile(like.dtype, 8, 1)
-
-    def codegen(context, builder, sig, args):
-        entries = ir.VectorType(tile.vector.element, 8)
-        doubles = ir.VectorType(ir.DoubleType(), 8)
-        rows = _address(context, builder, sig.args[0], *args[:3], tile.lanes)
-        (pointer,) = _address(context, builder, sig.args[3], args[3], ir.Constant(args[1].type, 0), args[2], 1)
-        offset = builder.load(builder.bitcast(pointer, doubles.as_pointer()), align=8)
-        vectors = []
-        for row in rows:
-            vector = builder.load(builder.bitcast(row, entries.as_pointer()), align=tile.dtype.bitwidth // 8)
-            if tile.dtype == types.float32:
-                vector = builder.fptrunc(builder.fsub(builder.fpext(vector, doubles), offset), entries)
-            else:
-                vector = builder.fsub(vector, offset)
-            vectors.append(vector)
-        if tile.lanes == 16:
-            pairs = zip(vectors[:8], vectors[8:], strict=True)
-            vectors = [builder.shuffle_vector(a, b, _mask(range(16))) for a, b in pairs]
-        for width in (4, 2, 1):  # exchange off-diagonal quarters of squares of 2 width
-            masks = []
-            for start in (0, width):
-                mask = [lane // (2 * width) * 2 * width + start + lane % width for lane in range(tile.lanes)]
-                masks.append(_mask([m + tile.lanes * (lane // width % 2) for lane, m in enumerate(mask)]))
-            for r in range(8):
-                if r // width % 2 == 0:
-                    a, b = vectors[r], vectors[r + width]
-                    vectors[r], vectors[r + width] = (builder.shuffle_vector(a, b, mask) for mask in masks)
-        return _pack(builder, vectors)
-
-    return tile(X, types.int64, types.int64, shift, like), codegen

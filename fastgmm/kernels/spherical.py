@@ -1,9 +1,8 @@
 """Spherical covariance: one standard deviation per component."""
 
 from . import simd
-from ._compile import jit
+from ._compile import AS_WRITTEN, jit
 from .chunks import COLUMNS, make_e_step, no_preparation
-from .passes import make_slot
 
 
 @jit(inline=True)
@@ -17,7 +16,7 @@ def squared_distances(xt, p, k, means):
 
 
 def _by_width(width):
-    @jit(apart=True, name=f"spherical.accumulate_sum_x_by_{width}")
+    @jit(fastmath=AS_WRITTEN, name=f"spherical.accumulate_sum_x_by_{width}")
     def accumulate_sum_x(xt, resp, sum_x):
         """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four (last two) components by `width` features."""
         n_components, block = resp.shape
@@ -43,7 +42,7 @@ def _by_width(width):
 accumulate_sum_x_by_two, accumulate_sum_x_by_four = _by_width(2), _by_width(4)
 
 
-@jit(apart=True)
+@jit(fastmath=AS_WRITTEN)
 def accumulate_sum_x(xt, resp, sum_x):
     """sum_x[k, d] += sum_p resp[k, p] xt[d, p]; xt: (n_features, block); resp: (n_components, block)."""
     if xt.shape[0] == 2:
@@ -59,7 +58,7 @@ def compute_distances(xt, p, k, parameters, scratch):
     return squared_distances(xt, p, k, parameters.means) * (inverse * inverse)
 
 
-@jit()
+@jit(by_address=True)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
@@ -76,7 +75,8 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
             sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
 
 
+KEEPS_DISTANCES = True
 if simd.LANE_BYTES:
-    run_slot = make_slot("spherical", make_e_step("spherical", no_preparation, compute_distances, 2), accumulate_block)
+    compute_resp = make_e_step("spherical", no_preparation, compute_distances, 2)
 else:
-    from .portable.spherical import run_slot  # noqa: F401
+    from .portable.spherical import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -6,9 +6,8 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 """
 
 from . import simd
-from ._compile import jit
+from ._compile import AS_WRITTEN, jit
 from .chunks import COLUMNS, make_e_step
-from .passes import make_slot
 from .spherical import accumulate_sum_x, squared_distances
 
 
@@ -43,15 +42,14 @@ def compute_distances(xt, p, k, parameters, scratch):
     return squared_distances(scratch[: xt.shape[0]], 0, k, parameters.offsets)
 
 
-@jit()
+@jit(by_address=True, fastmath=AS_WRITTEN)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
     accumulate_sum_x(xt, resp, sum_first)
 
 
+KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
-    run_slot = make_slot(
-        "tied", make_e_step("tied", prepare_chunk, compute_distances, 2), accumulate_block, keeps_distances=False
-    )
+    compute_resp = make_e_step("tied", prepare_chunk, compute_distances, 2)
 else:
-    from .portable.tied import run_slot  # noqa: F401
+    from .portable.tied import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -98,8 +98,9 @@ class MixtureKernels:
         which `StatisticsPass` adds.
         """
         from ..kernels import parallel
-        from ..kernels.passes import ScoreOutput, SlotStatistics
+        from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
 
+        functions = block_functions(self.structure.kernels, self._kernel_parameters)
         no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, np.empty((0, 0), self.dtype))
         n_components = len(self.means)
         k_padded, n_padded = self._kernel_parameters.means.shape
@@ -119,9 +120,9 @@ class MixtureKernels:
             weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
             given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
             parallel.run_slots(
-                self.structure.kernels.run_slot,
+                run_slot,
                 n_slots,
-                *(block, weight, given, block_rows, self._kernel_parameters, slots, no_output),
+                *(block, weight, given, block_rows, self._kernel_parameters, functions, slots, no_output),
             )
         return self._statistics(_merge(total, slots))
 
@@ -155,8 +156,9 @@ class MixtureKernels:
         Nothing of size n_samples x n_components exists unless `resp` is given; labels alone need no exponential.
         """
         from ..kernels import parallel
-        from ..kernels.passes import ScoreOutput, SlotStatistics
+        from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
 
+        functions = block_functions(self.structure.kernels, self._kernel_parameters)
         no_resp = np.empty((0, 0), self.dtype)
         no_norm = np.empty(0, self.dtype)
         for first, block in self._calls(rows):
@@ -170,9 +172,9 @@ class MixtureKernels:
             totals = np.zeros((n_slots, 2))
             no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
             parallel.run_slots(
-                self.structure.kernels.run_slot,
+                run_slot,
                 n_slots,
-                *(block, _UNWEIGHTED, _NO_RESP, block_rows, self._kernel_parameters, no_sums, output),
+                *(block, _UNWEIGHTED, _NO_RESP, block_rows, self._kernel_parameters, functions, no_sums, output),
             )
             if totals[:, 1].any():
                 self._score_far(block, output)

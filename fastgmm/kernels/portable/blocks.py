@@ -60,9 +60,9 @@ def compute_unnormalised_resp_inplace(weighted_log_prob, peak, total):
 
 
 def make_e_step(name, compute_mahalanobis):
-    """Compose the `compute_resp` of passes.make_slot from a covariance type's distances."""
+    """Compose the `compute_resp` of a covariance type from its distances."""
 
-    @jit(name=f"portable.{name}.compute_resp")
+    @jit(by_address=True, name=f"portable.{name}.compute_resp")
     def compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total):
         compute_mahalanobis(xt, parameters, scratch, mahalanobis)
         compute_weighted_log_prob(parameters.log_const, mahalanobis, resp, peak)

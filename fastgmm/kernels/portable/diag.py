@@ -1,7 +1,6 @@
 """Diagonal covariance: one standard deviation per component and feature. Features are padded to a multiple of four."""
 
 from .._compile import jit
-from ..passes import make_slot
 from .blocks import make_e_step
 
 
@@ -49,7 +48,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
         )
 
 
-@jit()
+@jit(by_address=True)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r (x - mean) and sum_p r (x - mean)^2 per feature of every component.
 
@@ -86,4 +85,5 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
                 second[d + 3] += q3
 
 
-run_slot = make_slot("diag", make_e_step("diag", compute_mahalanobis), accumulate_block)
+KEEPS_DISTANCES = True
+compute_resp = make_e_step("diag", compute_mahalanobis)

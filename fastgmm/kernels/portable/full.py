@@ -5,7 +5,6 @@ multiply-adds share eight loads. Features are padded to a multiple of four with 
 """
 
 from .._compile import jit
-from ..passes import make_slot
 from .blocks import make_e_step
 from .tiles import accumulate_tile, transform_tile
 
@@ -99,7 +98,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
         compute_squared_norm(xt, parameters.factors[k], parameters.offsets[k], scratch, mahalanobis[k])
 
 
-@jit()
+@jit(by_address=True)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
@@ -111,4 +110,5 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
             accumulate_moments(xt, parameters.means[k], resp[k], scratch, sum_first[k], sum_outer[k])
 
 
-run_slot = make_slot("full", make_e_step("full", compute_mahalanobis), accumulate_block)
+KEEPS_DISTANCES = True
+compute_resp = make_e_step("full", compute_mahalanobis)

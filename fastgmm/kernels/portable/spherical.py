@@ -1,7 +1,6 @@
 """Spherical covariance: one standard deviation per component. Features are padded to a multiple of four."""
 
 from .._compile import jit
-from ..passes import make_slot
 from .blocks import make_e_step
 from .tiles import accumulate_tile
 
@@ -79,7 +78,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
             out[p] *= precision
 
 
-@jit()
+@jit(by_address=True)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
@@ -95,4 +94,5 @@ def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scrat
         sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
 
 
-run_slot = make_slot("spherical", make_e_step("spherical", compute_mahalanobis), accumulate_block)
+KEEPS_DISTANCES = True
+compute_resp = make_e_step("spherical", compute_mahalanobis)

@@ -6,7 +6,6 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 """
 
 from .._compile import jit
-from ..passes import make_slot
 from .blocks import make_e_step
 from .spherical import accumulate_sum_x, compute_distances
 from .tiles import transform_tile
@@ -30,10 +29,11 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
     compute_distances(white, parameters.offsets, scratch[n_features], mahalanobis)
 
 
-@jit()
+@jit(by_address=True)
 def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
     accumulate_sum_x(xt, resp, sum_first)
 
 
-run_slot = make_slot("tied", make_e_step("tied", compute_mahalanobis), accumulate_block)
+KEEPS_DISTANCES = True
+compute_resp = make_e_step("tied", compute_mahalanobis)
