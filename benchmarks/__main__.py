@@ -1,4 +1,4 @@
-"""`python -m benchmarks --profile standard --output FILE.json`, `python -m benchmarks table FILE.json`."""
+"""Measure (`run`), show (`report`) and compare (`compare`) how fast fastgmm is, beside NumPy and other libraries."""
 
 import argparse
 import json
@@ -14,15 +14,27 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def parse_arguments() -> argparse.Namespace:
+    from benchmarks.cases import KINDS, PROFILES
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--profile", choices=("smoke", "standard", "full"), default="standard")
-    parser.add_argument("--output", type=Path, help="write the report to this JSON file")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="default: all this process may use")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds of all contenders")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of extra iterations in each timed fit")
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all that are installed")
-    table = parser.add_subparsers(dest="command").add_parser("table", help="print the Markdown table of a report")
-    table.add_argument("report", type=Path)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure")
+    run.add_argument("--profile", choices=PROFILES, default="standard")
+    run.add_argument("--kinds", nargs="+", choices=KINDS, help="default: the profile's")
+    run.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all that are installed")
+    run.add_argument("--threads", type=int, default=available_cores(), help="default: all this process may use")
+    run.add_argument("--repeats", type=int, default=5, help="rounds of all contenders")
+    run.add_argument("--seconds", type=float, default=0.2, help="of extra iterations in each timed fit")
+    run.add_argument("--output", type=Path, metavar="JSON", help="write the report to this file")
+    report = commands.add_parser("report", help="print the tables of reports as Markdown")
+    report.add_argument("files", type=Path, nargs="+", metavar="JSON")
+    report.add_argument("--output-dir", type=Path, metavar="DIR", help="write the plots there")
+    report.add_argument("--readme", type=Path, help="rewrite the marked block of this file with the main cells")
+    report.add_argument("--details", type=Path, help="rewrite the marked block of this file with all tables")
+    compare = commands.add_parser("compare", help="exit with 1 if the new report is slower beyond the noise")
+    compare.add_argument("old", type=Path)
+    compare.add_argument("new", type=Path)
+    compare.add_argument("--normalise", choices=("peak", "numpy", "none"), default="peak", help="default: peak")
     return parser.parse_args()
 
 
@@ -34,24 +46,47 @@ def available_cores() -> int:
 
 def main() -> int:
     arguments = parse_arguments()
+    if arguments.command == "run":
+        return run(arguments)
+    if arguments.command == "report":
+        from benchmarks.report import write_report
+
+        write_report(arguments.files, arguments.output_dir, arguments.readme, arguments.details)
+        return 0
+    from benchmarks.compare import compare_reports
+
+    old, new = (json.loads(path.read_text()) for path in (arguments.old, arguments.new))
+    return compare_reports(old, new, arguments.normalise)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure in a process with clean variables; 1 if fastgmm or the reference failed."""
     wanted = {key: value for key, value in os.environ.items() if key not in BLAS_PRESETS}
     wanted |= dict.fromkeys(THREAD_VARIABLES, str(arguments.threads))
     if wanted != dict(os.environ):
         return subprocess.run([sys.executable, *sys.orig_argv[1:]], env=wanted, check=False).returncode
 
-    from benchmarks.report import markdown_table, run_profile
+    from benchmarks.contenders import CONTENDERS
+    from benchmarks.run import failures, run_profile
 
-    if arguments.command == "table":
-        print(markdown_table(json.loads(arguments.report.read_text())))
-        return 0
+    unknown = set(arguments.contenders or ()) - set(CONTENDERS)
+    if unknown:
+        print(f"unknown contenders: {', '.join(sorted(unknown))}; choose from {', '.join(CONTENDERS)}")
+        return 2
     report = run_profile(
-        arguments.profile, arguments.threads, arguments.contenders, arguments.repeats, arguments.seconds
+        arguments.profile,
+        arguments.threads,
+        arguments.kinds,
+        arguments.contenders,
+        arguments.repeats,
+        arguments.seconds,
     )
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    agree = all(cell["agrees"] for case in report["cases"] for cell in case["contenders"].values())
-    return 0 if agree else 1
+    failed = failures(report)
+    print("\n".join(["failed:", *failed]) if failed else "no failures")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The fused-multiply-add peak of this machine, measured: the denominator of every share that the report prints."""
+"""The limits of this machine, measured: fused multiply-adds per second, and memory read and triad bandwidth."""
 
 from __future__ import annotations
 
@@ -50,4 +50,44 @@ def measure_fma_peak(dtype: str, n_threads: int, seconds: float = 0.5) -> float:
             begin = perf_counter()
             list(pool.map(lambda x: _multiply_add(x, scale, shift, n_repeats), arrays))
             best = max(best, flops / (perf_counter() - begin) / 1e9)
+    return best
+
+
+@numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _read(a: np.ndarray) -> float:
+    """Return the sum of a."""
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += a[i]
+    return total
+
+
+@numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")
+def _triad(a: np.ndarray, b: np.ndarray, c: np.ndarray, scale: float) -> None:
+    """Fill a with b + scale * c."""
+    for i in range(a.shape[0]):
+        a[i] = b[i] + scale * c[i]
+
+
+def measure_bandwidth(n_threads: int, seconds: float = 0.5, length: int = 2**23) -> dict[str, float]:
+    """Return GB/s over `n_threads` threads, best of the runs within `seconds` each: reading, and STREAM's triad.
+
+    Three arrays of `length` float64 per thread (64 MiB each) exceed the caches; the triad counts 24 bytes per element,
+    not the read that a store may cost.
+    """
+    arrays = [[np.full(length, fill) for fill in (0.0, 1.0, 2.0)] for _ in range(n_threads)]
+    loops = {
+        "read_gb_per_s": (8, lambda abc: _read(abc[0])),
+        "triad_gb_per_s": (24, lambda abc: _triad(*abc, 3.0)),
+    }
+    best = dict.fromkeys(loops, 0.0)
+    with ThreadPoolExecutor(n_threads) as pool:
+        for name, (bytes_per_element, loop) in loops.items():
+            loop([array[:8] for array in arrays[0]])  # compiles
+            end = perf_counter() + seconds
+            while not best[name] or perf_counter() < end:
+                begin = perf_counter()
+                list(pool.map(loop, arrays))
+                rate = bytes_per_element * n_threads * length / (perf_counter() - begin) / 1e9
+                best[name] = max(best[name], rate)
     return best

@@ -307,12 +307,20 @@ def test_identical_components_share_a_far_point_equally(covariance_type):
     np.testing.assert_allclose(model.predict_proba([[1.0, 1.0], [1e9, 1e9]]), 0.5, rtol=1e-12)
 
 
+def test_rounding_of_float32_is_not_a_falling_likelihood(covariance_type, faithful, faithful_labels):
+    model = fit(faithful.astype(np.float32), faithful_labels, covariance_type, tol=1e-6)
+    assert model.converged_
+    assert model.stop_reason_ == "converged"
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_float32_data_give_the_parameters_of_the_same_numbers_in_float64(
     covariance_type, offset, faithful, faithful_labels
 ):
     X = (faithful + offset).astype(np.float32)
-    single, double = (fit(data, faithful_labels, covariance_type, tol=1e-5) for data in (X, X.astype(np.float64)))
+    # No type's changes come near this tol (factor 2 at least), so that both stop after as many iterations.
+    single, double = (fit(data, faithful_labels, covariance_type, tol=2e-5) for data in (X, X.astype(np.float64)))
+    assert single.n_iter_ == double.n_iter_
     assert single.converged_
     assert double.converged_
     assert single.means_.dtype == np.float32

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from scipy.stats import chi2, chisquare, kstest
+from scipy.stats import binomtest, chi2, chisquare, kstest, norm
 from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 
 from fastgmm import GaussianMixture
 from fastgmm.exceptions import NotFittedError
+from fastgmm.model.sampling import BLOCK_VALUES, sample_rows
 from tests import reference
 from tests.reference import Mixture
 
@@ -115,3 +118,90 @@ def test_sampling_less_than_one_row_is_refused(n_samples, model):
 def test_sampling_before_fitting_is_refused():
     with pytest.raises(NotFittedError, match="This GaussianMixture instance is not fitted yet"):
         GaussianMixture().sample()
+
+
+SEED = np.arange(4, dtype=np.uint32)
+
+
+def normal(n_samples, n_features):
+    """Rows of the standard normal distribution."""
+    means, labels = np.zeros((1, n_features)), np.zeros(n_samples, np.int64)
+    return sample_rows(means, np.ones(1), "spherical", labels, SEED)
+
+
+def test_the_sample_is_the_same_bits_for_any_number_of_threads(model):
+    n_samples = 3 * BLOCK_VALUES // 3 + 1000  # four random streams
+    X, labels = model.set_params(n_jobs=1).sample(n_samples)
+    for n_jobs in (2, 5):
+        X_again, labels_again = model.set_params(n_jobs=n_jobs).sample(n_samples)
+        np.testing.assert_array_equal(X, X_again)
+        np.testing.assert_array_equal(labels, labels_again)
+
+
+def test_normal_numbers_are_normal_into_the_tails():
+    z = normal(500_000, 4).ravel()
+    assert kstest(z, "norm").pvalue > 1e-4
+    for limit in (3.0, 4.0, 5.0):
+        for tail in (z > limit, z < -limit):
+            assert binomtest(int(tail.sum()), z.size, norm.sf(limit)).pvalue > 1e-4
+    assert len(np.unique(z)) == z.size  # streams and lanes do not repeat one another
+    for power in (1, 2, 3, 4):
+        moment = {1: 0, 2: 1, 3: 0, 4: 3}[power]
+        spread = np.sqrt({1: 1, 2: 2, 3: 15, 4: 96}[power] / z.size)
+        assert abs(np.mean(z**power) - moment) < 5 * spread
+
+
+def test_normal_numbers_are_independent():
+    """Also the two of one radius and angle, which stand half the features apart, and squares: radii would show."""
+    z = normal(BLOCK_VALUES // 4, 8)
+    for values in (z, z**2, np.abs(z)):
+        correlation = np.corrcoef(values.T) - np.eye(8)
+        assert np.abs(correlation).max() < 5 / np.sqrt(len(z))
+        centred = (values - values.mean()) / values.std()
+        for lag in (1, 2, 8, 16, 32, 64, BLOCK_VALUES // 8):  # lanes, blocks of rows, streams
+            assert abs(np.mean(centred[:-lag] * centred[lag:])) < 5 / np.sqrt(centred[lag:].size)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 5, 16, 130])
+def test_rows_are_the_mean_plus_the_factor_times_normal_numbers(n_features):
+    """Runs of any length, vectors or single rows: the same normal numbers under each component's factor."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(3, n_features, n_features)) + 3 * np.eye(n_features)
+    covariances, means = root @ root.swapaxes(1, 2), rng.normal(size=(3, n_features))
+    labels = np.sort(rng.integers(0, 3, 300))
+    for run in (labels, np.arange(300) % 3, np.zeros(300, np.int64)):
+        X = sample_rows(means, covariances, "full", run, SEED)
+        factor = np.linalg.cholesky(covariances)[run]
+        z = np.linalg.solve(factor, (X - means[run])[:, :, None])[:, :, 0]
+        np.testing.assert_allclose(z, normal(300, n_features), atol=1e-9)
+
+
+def test_many_features_keep_their_covariance():
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(40, 40)) / 6 + np.eye(40)
+    X = sample_rows(np.zeros((2, 40)), root @ root.T, "tied", np.repeat([0, 1], 50_000), SEED)
+    whitened = np.linalg.solve(np.linalg.cholesky(root @ root.T), X.T)
+    assert np.abs(np.cov(whitened) - np.eye(40)).max() < 6 * np.sqrt(2 / 100_000)
+
+
+def test_sampling_takes_at_most_a_third_of_scikit_learns_processor_time(covariance_type):
+    """Of all threads together, so that neither the number of processors nor other processes matter."""
+    rng = np.random.default_rng(0)
+    identity = {
+        "full": np.stack([np.eye(16)] * 8),
+        "tied": np.eye(16),
+        "diag": np.ones((8, 16)),
+        "spherical": np.ones(8),
+    }
+    model = GaussianMixture.from_parameters(
+        np.full(8, 1 / 8), rng.normal(size=(8, 16)), identity[covariance_type], covariance_type
+    )
+    peer = SklearnGaussianMixture(8, covariance_type=covariance_type)
+    peer.weights_, peer.means_, peer.covariances_ = model.weights_, model.means_, model.covariances_
+    seconds = {model: [], peer: []}
+    for _ in range(5):
+        for mixture, times in seconds.items():
+            start = time.process_time()
+            mixture.sample(200_000)
+            times.append(time.process_time() - start)
+    assert min(seconds[model]) < min(seconds[peer]) / 3

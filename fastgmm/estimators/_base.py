@@ -180,21 +180,20 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         X : ndarray of shape (n_samples, n_features), float64, grouped by component
         y : ndarray of shape (n_samples,), int64
-            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call.
+            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call,
+            the same bits for any `n_jobs`.
         """
         self._check_is_fitted()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         rng = check_random_state(self.random_state)
-        means = np.asarray(self.means_, np.float64)
         counts = sampling.component_counts(self.weights_, int(n_samples), rng)
-        X = np.empty((int(n_samples), means.shape[1]))
-        first = 0
+        labels = np.repeat(np.arange(len(counts)), counts)
+        seed = rng.randint(0, 2**32, size=4, dtype=np.uint32)
+        means = np.asarray(self.means_, np.float64)
         covariances = np.asarray(self.covariances_, np.float64)
-        for _, rows in sampling.sample_blocks(means, covariances, self.covariance_type, counts, rng):
-            X[first : first + len(rows)] = rows
-            first += len(rows)
-        return X, np.repeat(np.arange(len(counts)), counts)
+        with thread_limit(self.n_jobs):
+            return sampling.sample_rows(means, covariances, self.covariance_type, labels, seed), labels
 
     def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
         """Check rows to score and prepare the parameters as they stand now."""

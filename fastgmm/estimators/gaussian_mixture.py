@@ -12,6 +12,7 @@ from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES, CovarianceStructure
 from ..model.density import MixtureKernels
 from ..model.parameters import MixtureParameters
+from ..optimization.acceleration import ITERATIONS
 from ..optimization.em import EMResult
 from ..optimization.initialization import METHODS, StartProblem, UserStart, initial_parameters
 from ..optimization.restarts import EMOptions, Start, fit_best
@@ -38,6 +39,7 @@ CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
     "n_jobs": check.N_JOBS,
+    "acceleration": [check.one_of(*(name for name in ITERATIONS if name is not None)), check.NONE],
     "callback": [check.CALLABLE, check.NONE],
 }
 
@@ -77,6 +79,11 @@ class GaussianMixture(MixtureEstimator):
     verbose_interval : int, default=10
     n_jobs : int or None, default=None
         Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
+    acceleration : {'lbfgs'} or None, default=None
+        'lbfgs' needs several times fewer iterations where components overlap and `tol` is small: quasi-Newton steps
+        from EM's own, taken only where they do not lower the likelihood (Jamshidian and Jennrich, 1997). It begins
+        once EM gains less than 1e-3 nats per row and may find another local maximum than plain EM. At `tol` >= 1e-3
+        it goes on a little beyond the point where plain EM stops. See `fastgmm.optimization.acceleration`.
     callback : callable or None, default=None
         Called as `callback(info)` after each iteration, with `info.init`, `n_iter`, `max_iter`, `lower_bound`,
         `change` and `n_samples`; returning True stops the fit.
@@ -96,6 +103,7 @@ class GaussianMixture(MixtureEstimator):
     stop_reason_ : str
         'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`) or 'callback'.
     n_iter_ : int
+        Passes over the rows; accelerated, those whose parameters were rejected included.
     lower_bound_ : float
         Mean log-likelihood per row in nats before the last M-step, as in scikit-learn.
     lower_bounds_ : list of float
@@ -108,6 +116,7 @@ class GaussianMixture(MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39(1).
+    Jamshidian and Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, JRSS B 59(3).
 
     Examples
     --------
@@ -138,6 +147,7 @@ class GaussianMixture(MixtureEstimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_jobs: int | None = None,
+        acceleration: str | None = None,
         callback: Callback | None = None,
     ) -> None:
         self.n_components = n_components
@@ -155,6 +165,7 @@ class GaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
+        self.acceleration = acceleration
         self.callback = callback
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -326,8 +337,9 @@ class GaussianMixture(MixtureEstimator):
             starts = [lambda: initial_parameters(problem, self.init_params, user, rng)] * self.n_init
         report = VerboseReport(self.verbose, self.verbose_interval)
         observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
+        options = EMOptions(self.tol, self.max_iter, self.acceleration)
         try:
-            result = fit_best(problem, starts, EMOptions(self.tol, self.max_iter), observer, bound)
+            result = fit_best(problem, starts, options, observer, bound)
         except SingularCovarianceError as error:
             raise name_column(error, names, source.dtype) from None
         labels = np.empty(source.n_samples, np.int64) if want_labels else None
@@ -335,7 +347,8 @@ class GaussianMixture(MixtureEstimator):
         return result, kernels.log_likelihood(source.chunks(), weight, labels), labels
 
     def _check_parameters(self) -> None:
-        check.check_parameters(type(self).__name__, self.get_params(deep=False), CONSTRAINTS, InvalidParameterError)
+        parameters = {name: getattr(self, name) for name in CONSTRAINTS}  # get_params inspects the signature: slow
+        check.check_parameters(type(self).__name__, parameters, CONSTRAINTS, InvalidParameterError)
 
     def _user_start(self, n_features: int) -> UserStart:
         """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""

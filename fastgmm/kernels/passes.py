@@ -220,8 +220,9 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
         load_block(X, first, count, parameters.shift, xt)
         load_weight(sample_weight, first, count, weight)
         scoring = (xt, parameters, scratch, mahalanobis, weight)
-        if labels:
+        if labels or (resp.shape[0] > 0 and mahalanobis.shape[0] > 0):  # or for the distances alone
             call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
+        if labels:
             write_labels(block_resp, total, first, count, output.labels)
         if scores:
             call(functions.compute_resp, (*scoring, False, block_resp, peak, total))

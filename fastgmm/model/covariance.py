@@ -9,9 +9,10 @@ from importlib import import_module
 from types import ModuleType
 
 import numpy as np
-from scipy import linalg
-from scipy.linalg import lapack
+from numpy.typing import NDArray
 
+from .cholesky import SingularComponent as SingularComponent  # for those who catch what the structures raise
+from .cholesky import covariance_of, upper_factor, upper_precision_cholesky
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 
@@ -31,13 +32,6 @@ TIED_CANCELLATION = 1e-4
 def padded(n_features: int) -> int:
     """Features as the kernels see them: a multiple of four."""
     return -(-n_features // 4) * 4
-
-
-class SingularComponent(Exception):  # noqa: N818 - caught and turned into SingularCovarianceError
-    """Internal: component `component` is singular along column `column`."""
-
-    def __init__(self, component: int, column: int) -> None:
-        self.component, self.column = component, column
 
 
 class CovarianceStructure(ABC):
@@ -83,6 +77,10 @@ class CovarianceStructure(ABC):
         """M-step: covariances about the new means, which lie `offsets` away from the old; `counts` are positive."""
 
     @abstractmethod
+    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+        """Sum of diff diff^T over each run of rows: one entry per run (one for all if the structure pools them)."""
+
+    @abstractmethod
     def check_variances(self, covariances: Array, floor: Array) -> None:
         """Raise SingularComponent if a variance is not above `floor` (n_features,) of its column."""
 
@@ -107,8 +105,11 @@ class CovarianceStructure(ABC):
         """Half the log-determinant of each component's precision, shape (n_components,)."""
 
     @abstractmethod
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        """Lower factor L of component k's covariance, (n_features, n_features) or a broadcastable scale, to sample."""
+    def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
+        """Lower factors L of the covariances, to sample: their diagonals (n_components, n_features), and L itself.
+
+        L is (n_components, n_features, n_features), (1, n_features, n_features) for all, or (1, 1, 1) if diagonal.
+        """
 
     def identity(self, n_components: int, n_features: int) -> Array:
         """Unit covariances."""
@@ -125,30 +126,6 @@ def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
     if low.any():
         k, d = np.unravel_index(int(np.argmax(low)), low.shape)
         raise SingularComponent(-1 if pooled else int(k), int(d))
-
-
-def _upper_precision_cholesky(covariance: Array, rtol: float) -> Array:
-    """Return U with U U^T = covariance^-1; raise SingularComponent(-1, column) where that has no meaning."""
-    scale = np.sqrt(np.diagonal(covariance))
-    if not np.all(scale > 0):
-        raise SingularComponent(-1, int(np.argmin(np.where(scale > 0, np.inf, np.diagonal(covariance)))))
-    correlation = covariance / scale / scale[:, None]
-    lower, info = lapack.dpotrf(correlation, lower=1)
-    if info != 0 or np.min(np.diagonal(lower)) ** 2 <= rtol:
-        raise SingularComponent(-1, _weakest_column(correlation))
-    return _triangular_inverse(lower.T) / scale[:, None]
-
-
-def _triangular_inverse(upper: Array) -> Array:
-    """Inverse of an upper triangular matrix. LAPACK's dtrtri takes microseconds for a small matrix; a triangular
-    solve wakes OpenBLAS's threads, milliseconds on a busy machine.
-    """
-    return np.triu(lapack.dtrtri(upper)[0])
-
-
-def _weakest_column(correlation: Array) -> int:
-    """Column that weighs most in the direction of least variance."""
-    return int(np.argmax(np.abs(np.linalg.eigh(correlation)[1][:, 0])))
 
 
 def _symmetrised(upper: Array) -> Array:
@@ -194,43 +171,30 @@ class Full(CovarianceStructure):
         diagonal += reg_covar
         return covariances
 
+    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+        return np.stack([run.T @ run for run in np.split(diff, starts[1:])])
+
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(np.einsum("kdd->kd", covariances), floor)
 
     def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
-        factors = np.empty_like(covariances)
-        for k, covariance in enumerate(covariances):
-            try:
-                factors[k] = _upper_precision_cholesky(covariance, rtol)
-            except SingularComponent as singular:
-                raise SingularComponent(k, singular.column) from None
-        return factors
+        return upper_precision_cholesky(covariances, rtol)
 
     def covariances(self, precisions_cholesky: Array) -> Array:
-        return np.stack([_covariance_of(upper) for upper in precisions_cholesky])
+        return covariance_of(precisions_cholesky)
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
 
     def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return np.stack([_upper_factor(precision) for precision in precisions])
+        return upper_factor(precisions)
 
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(np.einsum("kdd->kd", precisions_cholesky)).sum(axis=1)
 
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        return linalg.cholesky(covariances[k], lower=True)
-
-
-def _covariance_of(upper: Array) -> Array:
-    """Covariance of U with U U^T = precision: U^-T U^-1."""
-    inverse = _triangular_inverse(upper)
-    return inverse.T @ inverse
-
-
-def _upper_factor(precision: Array) -> Array:
-    """Upper U with U U^T = precision, from the Cholesky factor of the matrix with both axes reversed."""
-    return linalg.cholesky(precision[::-1, ::-1], lower=True)[::-1, ::-1]
+    def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
+        lower = np.asarray(np.linalg.cholesky(covariances), np.float64)
+        return np.einsum("kdd->kd", lower).copy(), lower
 
 
 class Tied(CovarianceStructure):
@@ -273,26 +237,33 @@ class Tied(CovarianceStructure):
         covariance.flat[:: len(covariance) + 1] += reg_covar
         return covariance
 
+    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+        return diff.T @ diff
+
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(np.diagonal(covariances)[None], floor, pooled=True)
 
     def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
-        return _upper_precision_cholesky(covariances, rtol)
+        try:
+            return upper_precision_cholesky(covariances[None], rtol)[0]
+        except SingularComponent as singular:
+            raise SingularComponent(-1, singular.column) from None
 
     def covariances(self, precisions_cholesky: Array) -> Array:
-        return _covariance_of(precisions_cholesky)
+        return covariance_of(precisions_cholesky)
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         return precisions_cholesky @ precisions_cholesky.T
 
     def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return _upper_factor(precisions)
+        return upper_factor(precisions)
 
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.full(n_components, np.log(np.diagonal(precisions_cholesky)).sum())
 
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        return linalg.cholesky(covariances, lower=True)
+    def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
+        lower = np.asarray(np.linalg.cholesky(covariances), np.float64)[None]
+        return np.tile(np.diagonal(lower[0]), (n_components, 1)), lower
 
 
 class _Variances(CovarianceStructure):
@@ -307,8 +278,10 @@ class _Variances(CovarianceStructure):
     def cholesky_of_precisions(self, precisions: Array) -> Array:
         return np.sqrt(precisions)
 
-    def component_cholesky(self, covariances: Array, k: int, n_features: int) -> Array:
-        return np.sqrt(covariances[k])
+    def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
+        scales = np.empty((n_components, n_features))
+        scales.T[:] = np.sqrt(covariances).T
+        return scales, np.zeros((1, 1, 1))
 
 
 class Diag(_Variances):
@@ -339,6 +312,9 @@ class Diag(_Variances):
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
     ) -> Array:
         return statistics.sum_outer / counts[:, None] - offsets**2 + reg_covar
+
+    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+        return np.add.reduceat(diff**2, starts)
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances, floor)
@@ -378,6 +354,9 @@ class Spherical(_Variances):
         self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
     ) -> Array:
         return (statistics.sum_outer / counts - (offsets**2).sum(axis=1)) / offsets.shape[1] + reg_covar
+
+    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+        return np.add.reduceat((diff**2).sum(axis=1), starts)
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances[:, None], floor.mean(keepdims=True))

@@ -1,5 +1,6 @@
 """k-means on a sample of rows: seeding and Lloyd's iterations, for starting values only."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..model.parameters import Array
 
 BLOCK = 512
 MAX_ITER = 100
+THREADED_WORK = 5e6  # values times centres, about a millisecond: starting threads takes a tenth of that
 TOL = 1e-4  # on the mean squared move of a centre; columns are standardised
 
 
@@ -47,6 +49,48 @@ class BlockedSample:
         return np.ascontiguousarray(self.blocks[np.asarray(index) // BLOCK, :, np.asarray(index) % BLOCK])
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest centre of every row of a blocked sample, padding included.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_blocks * BLOCK,), int64
+    distance, second : ndarray of shape (n_blocks * BLOCK,)
+        Squared distances to the nearest centre and to the next.
+    """
+
+    labels: NDArray[np.int64]
+    distance: Array
+    second: Array
+
+    @classmethod
+    def of(cls, sample: BlockedSample, centers: Array) -> "Nearest":
+        """Compare every row with all centres (n_clusters, n_features padded), in threads where that takes long."""
+        from ..kernels.kmeans import assign_labels
+        from ..kernels.parallel import get_n_threads
+
+        n, n_blocks = len(sample.sample_weight), len(sample.blocks)
+        nearest = cls(np.empty(n, np.int64), np.empty(n), np.empty(n))
+
+        def assign(first: int) -> None:
+            rows = slice(first * BLOCK, (first + size) * BLOCK)
+            assign_labels(
+                *(sample.blocks[first : first + size], centers),
+                *(nearest.labels[rows], nearest.distance[rows], nearest.second[rows]),
+            )
+
+        n_threads = get_n_threads() if sample.blocks.size * len(centers) > THREADED_WORK else 1
+        size = -(-n_blocks // n_threads)
+        if n_threads == 1:
+            assign(0)
+        else:
+            with ThreadPoolExecutor(n_threads) as pool:
+                for _ in pool.map(assign, range(0, n_blocks, size)):
+                    pass
+        return nearest
+
+
 def kmeans_plusplus(sample: BlockedSample, n_clusters: int, rng: np.random.Generator) -> Array:
     """Greedy k-means++ seeding (Arthur and Vassilvitskii, 2007): the best of 2 + ln k candidates at every step.
 
@@ -57,42 +101,71 @@ def kmeans_plusplus(sample: BlockedSample, n_clusters: int, rng: np.random.Gener
     weight = sample.sample_weight
     n_candidates = 2 + int(np.log(n_clusters))
     centers = np.empty((n_clusters, sample.blocks.shape[1]))
-    centers[0] = sample.rows([rng.choice(len(weight), p=weight / weight.sum())])[0]
+    centers[0] = _draw(sample, weight, 1, rng)[0]
     closest = np.full(len(weight), np.inf)
     distances, potentials = np.empty((n_candidates, len(weight))), np.empty(n_candidates)
     compute_closest_candidates(sample.blocks, weight, centers[:1], closest, distances[:1], potentials[:1])
-    closest, potential = distances[0].copy(), potentials[0]
+    closest = distances[0].copy()
     for k in range(1, n_clusters):
-        cumulative = np.cumsum(weight * closest)
-        drawn = np.searchsorted(cumulative, rng.random(n_candidates) * potential)
-        candidates = sample.rows(np.minimum(drawn, sample.n_rows - 1))
+        candidates = _draw(sample, weight * closest, n_candidates, rng)
         compute_closest_candidates(sample.blocks, weight, candidates, closest, distances, potentials)
         best = int(np.argmin(potentials))
-        centers[k], closest, potential = candidates[best], distances[best].copy(), potentials[best]
+        centers[k], closest = candidates[best], distances[best].copy()
     return centers
 
 
-def kmeans(sample: BlockedSample, centers: Array, max_iter: int = MAX_ITER) -> NDArray[np.int64]:
-    """Lloyd's iterations from `centers`; returns the labels of the nearest centres, shape (n_rows,).
+def _draw(sample: BlockedSample, mass: Array, n_rows: int, rng: np.random.Generator) -> Array:
+    """Rows drawn in proportion to `mass` (n_blocks * BLOCK,), with replacement."""
+    cumulative = np.cumsum(mass)
+    drawn = np.searchsorted(cumulative, rng.random(n_rows) * cumulative[-1], side="right")
+    return sample.rows(np.minimum(drawn, sample.n_rows - 1))
 
-    A cluster that empties moves to the row farthest from its centre. max_iter=0 only assigns.
+
+def improve_seeds(sample: BlockedSample, centers: Array, n_steps: int, rng: np.random.Generator) -> Array:
+    """Local search (Lattanzi and Sohler, 2019): exchange a centre for a row drawn like a seed where that pays.
+
+    Lloyd's iterations cannot move a centre from a cluster that has two to a cluster that has none; this does. One
+    exchange at most per step; potential = sum of squared distances to the nearest centre.
     """
-    from ..kernels.kmeans import accumulate_clusters, assign_labels
+    from ..kernels.kmeans import compute_closest_candidates
+
+    weight, centers = sample.sample_weight, centers.copy()
+    nearest = Nearest.of(sample, centers)
+    distances, everywhere = np.empty((1, len(weight))), np.full(len(weight), np.inf)
+    potential = float(weight @ nearest.distance)
+    for _ in range(n_steps):
+        candidate = _draw(sample, weight * nearest.distance, 1, rng)
+        compute_closest_candidates(sample.blocks, weight, candidate, everywhere, distances, np.empty(1))
+        kept = np.minimum(nearest.distance, distances[0])
+        loss = weight * (np.minimum(nearest.second, distances[0]) - kept)  # of a row whose centre goes
+        losses = np.bincount(nearest.labels, loss, minlength=len(centers))
+        leaving = int(np.argmin(losses))
+        if weight @ kept + losses[leaving] < potential:
+            centers[leaving] = candidate[0]
+            nearest = Nearest.of(sample, centers)
+            potential = float(weight @ nearest.distance)
+    return centers
+
+
+def lloyd(sample: BlockedSample, centers: Array) -> Array:
+    """Lloyd's iterations from `centers`; returns the centres they end at.
+
+    A cluster that empties moves to the row farthest from its centre.
+    """
+    from ..kernels.kmeans import accumulate_clusters
 
     weight = sample.sample_weight
-    labels, distance = np.empty(len(weight), np.int64), np.empty(len(weight))
-    assign_labels(sample.blocks, centers, labels, distance)
-    for _ in range(max_iter):
+    for _ in range(MAX_ITER):
+        nearest = Nearest.of(sample, centers)
         sums, counts = np.zeros_like(centers), np.zeros(len(centers))
-        accumulate_clusters(sample.blocks, weight, labels, sums, counts)
+        accumulate_clusters(sample.blocks, weight, nearest.labels, sums, counts)
         empty = np.flatnonzero(counts == 0)
         moved = sums / np.where(counts > 0, counts, 1.0)[:, None]
         if len(empty):
-            farthest = np.argsort(np.where(weight > 0, -distance, np.inf), kind="stable")[: len(empty)]
-            moved[empty] = sample.rows(farthest)
+            ranked = np.argsort(np.where(weight > 0, -nearest.distance, np.inf), kind="stable")
+            moved[empty] = sample.rows(ranked[: len(empty)])
         step = ((moved - centers) ** 2).sum() / len(centers)
         centers = moved
-        assign_labels(sample.blocks, centers, labels, distance)
         if step <= TOL:
             break
-    return labels[: sample.n_rows]
+    return centers

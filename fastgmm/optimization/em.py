@@ -66,29 +66,59 @@ def singular_covariance(singular: SingularComponent, weights: Array) -> Singular
     return error
 
 
-def run_em(
-    estimate_statistics: StatisticsPass,
-    parameters: MixtureParameters,
-    *,
-    reg_covar: float,
-    column_variance: Array,
-    max_iter: int,
-    monitor: ConvergenceMonitor,
-    after_iteration: Callable[[int, ConvergenceMonitor], bool],
-) -> EMResult:
-    """Iterate from `parameters` until the monitor, `after_iteration` (returning True) or `max_iter` says stop."""
-    stop_reason = "max_iter"
-    for n_iter in range(1, max_iter + 1):
-        statistics = estimate_statistics(parameters)
+class EMIteration:
+    """Plain EM: an iteration is one pass over the rows and an M-step.
+
+    Parameters
+    ----------
+    estimate_statistics : StatisticsPass
+    parameters : MixtureParameters
+        The start; later what the last M-step gave.
+    reg_covar : float
+    column_variance : ndarray of shape (n_features,)
+        The scale against which a variance counts as singular.
+    """
+
+    def __init__(
+        self,
+        estimate_statistics: StatisticsPass,
+        parameters: MixtureParameters,
+        reg_covar: float,
+        column_variance: Array,
+    ) -> None:
+        self.estimate_statistics, self.parameters = estimate_statistics, parameters
+        self.reg_covar, self.column_variance = reg_covar, column_variance
+
+    def advance(self, monitor: ConvergenceMonitor) -> str | None:
+        """Do one iteration, tell the monitor, and return a reason to stop or None."""
+        lower_bound, self.parameters = self.em_pass(self.parameters)
+        return monitor.update(lower_bound)
+
+    def em_pass(self, parameters: MixtureParameters) -> tuple[float, MixtureParameters]:
+        """Return the mean log-likelihood per row of `parameters`, in nats, and the parameters of their M-step."""
+        statistics = self.estimate_statistics(parameters)
         if statistics.n_far:
             raise ValueError(
                 f"{statistics.n_far} rows are so far from every component that their squared distances leave the "
                 "floating-point range. Rescale the data or remove these rows."
             )
-        parameters = m_step(statistics, parameters.covariance_type, reg_covar, column_variance)
-        reason = monitor.update(statistics.log_likelihood / float(statistics.sum_resp.sum()))
+        updated = m_step(statistics, parameters.covariance_type, self.reg_covar, self.column_variance)
+        return statistics.log_likelihood / float(statistics.sum_resp.sum()), updated
+
+
+def run_em(
+    iteration: EMIteration,
+    *,
+    max_iter: int,
+    monitor: ConvergenceMonitor,
+    after_iteration: Callable[[int, ConvergenceMonitor], bool],
+) -> EMResult:
+    """Repeat `iteration` until it, `after_iteration` (returning True) or `max_iter` says stop."""
+    stop_reason = "max_iter"
+    for n_iter in range(1, max_iter + 1):
+        reason = iteration.advance(monitor)
         stopped = after_iteration(n_iter, monitor)
         if reason is not None or stopped:
             stop_reason = reason or "callback"
             break
-    return EMResult(parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall)
+    return EMResult(iteration.parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall)

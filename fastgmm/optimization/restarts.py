@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ..model.density import StatisticsPass
 from ..model.parameters import MixtureParameters
+from .acceleration import ITERATIONS
 from .convergence import ConvergenceMonitor
 from .em import EMResult, run_em
 from .initialization import StartProblem
@@ -28,10 +29,11 @@ class FitObserver(Protocol):
 
 @dataclass(frozen=True)
 class EMOptions:
-    """How long EM runs."""
+    """How long EM runs, and how: `acceleration` is a key of `acceleration.ITERATIONS`."""
 
     tol: float
     max_iter: int
+    acceleration: str | None = None
 
 
 def fit_best(
@@ -53,15 +55,13 @@ def fit_best(
     for init, start in enumerate(starts):
         observer.begin(init)
         parameters = start()
-        monitor = ConvergenceMonitor(options.tol, previous_bound)
+        monitor = ConvergenceMonitor(options.tol, previous_bound, problem.source.dtype)
         if options.max_iter == 0:
             result = EMResult(parameters, [], "max_iter", 0.0)
         else:
+            iterate = ITERATIONS[options.acceleration]
             result = run_em(
-                estimate,
-                parameters,
-                reg_covar=problem.reg_covar,
-                column_variance=problem.columns.variance,
+                iterate(estimate, parameters, problem.reg_covar, problem.columns.variance),
                 max_iter=options.max_iter,
                 monitor=monitor,
                 after_iteration=_bound(observer, init),
