@@ -133,7 +133,13 @@ def check_contenders(X: np.ndarray, start: Start, fits: dict[str, Fit]) -> Cells
         regularises = name not in CONTENDERS or CONTENDERS[name].regularises
         own = start if regularises else replace(start, reg_covar=0.0)
         if own.reg_covar not in expected:
-            reference = numpy_reference.fit_fixed(X, own, CHECKED_ITERATIONS)
+            try:
+                reference = numpy_reference.fit_fixed(X, own, CHECKED_ITERATIONS)
+            except np.linalg.LinAlgError:
+                if regularises:
+                    raise
+                cells[name] = {"skipped": "a covariance becomes singular, and this library cannot regularise"}
+                continue
             expected[own.reg_covar] = total_log_likelihood(X, reference, start.covariance_type)
         timed_once = np.inf if name.startswith("fastgmm") else TIMED_ONCE
         cells[name] = check_contender(X, start, fit, expected[own.reg_covar], timed_once)

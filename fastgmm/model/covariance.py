@@ -130,8 +130,8 @@ def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
 
 def _symmetrised(upper: Array) -> Array:
     """Mirror the upper triangles."""
-    upper = np.triu(upper)
-    return upper + np.swapaxes(np.triu(upper, 1), -1, -2)
+    is_lower = np.arange(upper.shape[-1])[:, None] > np.arange(upper.shape[-1])
+    return np.where(is_lower, np.swapaxes(upper, -1, -2), upper)
 
 
 class Full(CovarianceStructure):

@@ -76,7 +76,7 @@ class MixtureKernels:
 
         n_components, n_padded = self._kernel_parameters.means.shape
         block = parallel.block_size(n_samples, n_padded, n_components, self.dtype.itemsize)
-        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + int(np.prod(self._outer_shape)))
+        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
         return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 
     def _calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
