@@ -20,7 +20,7 @@ class IterationInfo:
     lower_bound : float
         Mean log-likelihood per row in nats, before this iteration's M-step.
     change : float
-        Its change; infinite at the first iteration.
+        Its change; infinite at the first iteration, 0 where an accelerated pass was rejected.
     n_samples : int
     """
 

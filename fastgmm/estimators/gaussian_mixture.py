@@ -64,9 +64,10 @@ class GaussianMixture(MixtureEstimator):
     n_init : int, default=1
         Number of starts; the one of largest likelihood is kept.
     init_params : str, array-like or callable, default='kmeans'
-        'kmeans' (k-means++ seeding and Lloyd's iterations), 'k-means++' (seeding only), 'random_from_data' (random
-        rows as centres), 'random' (random responsibilities): made on a sample of at most max(25000, 500
-        n_components) rows, on standardised columns. Or integer labels (n_samples,), or responsibilities (n_samples,
+        'kmeans' (k-means++ seeding, local search and Lloyd's iterations), 'k-means++' (seeding only),
+        'random_from_data' (random rows as centres), 'random' (random responsibilities): on standardised columns,
+        clusters found on a sample of at most max(25000, 50 n_components) rows, the first M-step from at most
+        max(25000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or responsibilities (n_samples,
         n_components), or a callable `f(X, n_components, random_state)` that returns either of these or means
         (n_components, n_features). A start ends with one M-step.
     weights_init, means_init, precisions_init : array-like or None, default=None
@@ -116,6 +117,8 @@ class GaussianMixture(MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39(1).
+    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA.
+    Lattanzi and Sohler (2019), A better k-means++ algorithm via local search, ICML.
     Jamshidian and Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, JRSS B 59(3).
 
     Examples
