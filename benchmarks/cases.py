@@ -49,7 +49,7 @@ class Profile:
 
     kinds: tuple[str, ...]
     cases: dict[str, list[Case]]
-    fit_seeds: tuple[int, ...] = (0, 1, 2)
+    fit_seeds: tuple[int, ...] = (0, 1)
     contenders: tuple[str, ...] | None = None
 
 

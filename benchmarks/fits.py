@@ -1,7 +1,7 @@
 """Whole fits to equal quality: default fits with their start, and the time until the likelihood is near the best known.
 
 Default fits of fastgmm and scikit-learn (k-means start, tol 1e-3, at most 100 iterations) for several seeds: seconds,
-iterations, and the log-likelihood per row recomputed by the harness. Then longer fits (tol 1e-5, at most 200
+iterations, and the log-likelihood per row recomputed by the harness. Then longer fits (tol 1e-5, at most 100
 iterations) whose likelihood is followed: the best of all fits is the best known value of the case, and a fit's time to
 quality ends when its log-likelihood is within GAP nats per row of it. Local optima make that unreachable for some
 seeds; the report counts them.
@@ -20,7 +20,7 @@ from benchmarks.measure import Cells, clock, some_rows, summarise, total_log_lik
 from benchmarks.numpy_reference import Mixture
 
 GAP = 1e-3
-LONGEST_FIT = 900.0  # seconds after which a followed fit is stopped
+LONGEST_FIT = 300.0  # seconds after which a followed fit is stopped
 Timeline = list[tuple[float, float]]  # (seconds since the fit began, mean log-likelihood of the parameters)
 
 
@@ -79,7 +79,7 @@ def follow_fit(name: str, case: Case, X: np.ndarray, seed: int, n_threads: int) 
         timeline.append((perf_counter() - begin, float(value)))
         return timeline[-1][0] > LONGEST_FIT
 
-    model = make_estimator(name, case, n_threads, tol=1e-5, max_iter=200, random_state=seed)
+    model = make_estimator(name, case, n_threads, tol=1e-5, max_iter=100, random_state=seed)
     if name == "fastgmm":
         model.callback = lambda info: note(info.lower_bound)
     else:

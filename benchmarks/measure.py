@@ -28,8 +28,12 @@ CHECKED_ITERATIONS = 3
 # Mean log-likelihoods after CHECKED_ITERATIONS from one start. Contenders differ by rounding alone, which float32
 # parameters (24 bits) and the iterations amplify.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+# scikit-learn sums a million rows of float32 in float32, and is off by up to 8e-5: a loss of digits that the report
+# shows, and no reason to leave out its time.
+PEER_TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
+CHECKED_ROWS = 100_000  # on which the likelihoods are recomputed; parameters are fitted on all
 # A contender whose iteration would take longer, extrapolated from a twentieth of the rows, is skipped at that size.
-LONGEST_ITERATION = 10.0
+LONGEST_ITERATION = 5.0
 # One slower than this is timed once, by its check fit, so that a profile stays within minutes; fastgmm never is.
 TIMED_ONCE = 0.5
 
@@ -96,7 +100,9 @@ def failure_cell(error: Exception) -> dict[str, Any]:
     return {"agrees": False, "failure": f"{type(error).__name__}: {error}".partition("\n")[0]}
 
 
-def check_contender(X: np.ndarray, start: Start, fit: Fit, expected: float, timed_once: float) -> dict[str, Any]:
+def check_contender(
+    X: np.ndarray, start: Start, fit: Fit, expected: float, tolerance: float, timed_once: float
+) -> dict[str, Any]:
     """Fit for CHECKED_ITERATIONS: whether the result agrees with the reference, or why it failed or was skipped.
 
     A contender whose iteration takes more than `timed_once` seconds gets its time here.
@@ -108,15 +114,15 @@ def check_contender(X: np.ndarray, start: Start, fit: Fit, expected: float, time
         begin = perf_counter()
         mixture = fit(X, start, CHECKED_ITERATIONS)
         seconds = perf_counter() - begin
-        log_likelihood = total_log_likelihood(X, mixture, start.covariance_type)
+        log_likelihood = total_log_likelihood(X[:CHECKED_ROWS], mixture, start.covariance_type)
     # One contender's failure is a result, and no reason to lose the other cells of a long run: whatever a foreign
     # library raises (OpenCV has its own class, JAX and PyTorch raise RuntimeError).
     except Exception as error:
         return failure_cell(error)
     # Where the log-likelihood happens to be near zero, relative to one nat per row.
-    relative_error = abs(log_likelihood - expected) / max(abs(expected), len(X))
+    relative_error = abs(log_likelihood - expected) / max(abs(expected), min(len(X), CHECKED_ROWS))
     cell: dict[str, Any] = {"log_likelihood": log_likelihood, "relative_error": relative_error}
-    cell["agrees"] = bool(relative_error <= TOLERANCE[str(X.dtype)])  # False for NaN
+    cell["agrees"] = bool(relative_error <= tolerance)  # False for NaN
     if not cell["agrees"]:
         cell["failure"] = f"log-likelihood off by {relative_error:.1e} (relative)"
     elif predicted > timed_once:
@@ -140,9 +146,11 @@ def check_contenders(X: np.ndarray, start: Start, fits: dict[str, Fit]) -> Cells
                     raise
                 cells[name] = {"skipped": "a covariance becomes singular, and this library cannot regularise"}
                 continue
-            expected[own.reg_covar] = total_log_likelihood(X, reference, start.covariance_type)
+            expected[own.reg_covar] = total_log_likelihood(X[:CHECKED_ROWS], reference, start.covariance_type)
+        own_code = name.startswith(("fastgmm", "numpy"))
+        tolerance = (TOLERANCE if own_code else PEER_TOLERANCE)[str(X.dtype)]
         timed_once = np.inf if name.startswith("fastgmm") else TIMED_ONCE
-        cells[name] = check_contender(X, start, fit, expected[own.reg_covar], timed_once)
+        cells[name] = check_contender(X, start, fit, expected[own.reg_covar], tolerance, timed_once)
     return cells
 
 

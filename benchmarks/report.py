@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import tables
 from benchmarks.tables import Report, Row, fastest_numpy, median, times
 
@@ -78,7 +80,7 @@ def float32_twin(report: Report, row: Row) -> Row:
 
 
 def describe_range(report: Report, title: str, rival: Any) -> str:
-    """The smallest and the largest ratio over all cells, with the cell of the smallest."""
+    """Geometric mean, smallest and largest ratio over all cells, with the cell of the smallest."""
     ratios = []
     for row in report["iteration"]:
         own, other = median(row, "fastgmm"), rival(row)
@@ -89,7 +91,8 @@ def describe_range(report: Report, title: str, rival: Any) -> str:
     (low, worst), (high, _) = min(ratios), max(ratios)
     lost = sum(ratio < 1 for ratio, _ in ratios)
     losses = f"; faster than fastgmm in {lost}" if lost else ""
-    span = f"{times(low, 1.0)} ({worst}) to {times(high, 1.0)}"
+    mean = float(np.exp(np.mean([np.log(ratio) for ratio, _ in ratios])))
+    span = f"{times(mean, 1.0)} in the geometric mean, {times(low, 1.0)} ({worst}) to {times(high, 1.0)}"
     return f"- {title} / fastgmm over all {len(ratios)} cells: {span}{losses}."
 
 

@@ -8,12 +8,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.gaussian_mixture import GaussianMixture
+    from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
 
 __version__ = "0.1.0"
-__all__ = ["GaussianMixture", "__version__"]
+__all__ = [
+    "BayesianGaussianMixture",
+    "GaussianMixture",
+    "__version__",
+    "from_sklearn",
+    "patch_sklearn",
+    "sklearn_compatibility",
+    "unpatch_sklearn",
+]
 
-_HOMES = {"GaussianMixture": "fastgmm.estimators.gaussian_mixture"}
+_HOMES = {
+    "BayesianGaussianMixture": "fastgmm.estimators.bayesian_gaussian_mixture",
+    "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
+    "from_sklearn": "fastgmm.estimators.interop",
+    "patch_sklearn": "fastgmm.estimators.interop",
+    "sklearn_compatibility": "fastgmm.estimators.interop",
+    "unpatch_sklearn": "fastgmm.estimators.interop",
+}
 
 
 def __getattr__(name: str) -> Any:

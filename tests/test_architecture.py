@@ -19,6 +19,7 @@ LAYERS = {
     "threads": 2,
     "optimization": 3,
     "estimators": 4,
+    "engine": 5,
     "images": 5,
     "cli": 6,
     "_demo": 6,
@@ -26,7 +27,7 @@ LAYERS = {
 }
 OWNERS = {
     "numba": {"kernels", "threads"},
-    "sklearn": {"estimators/_base.py"},
+    "sklearn": {"estimators/_base.py", "estimators/interop.py"},
     "typer": {"cli.py"},
     "rich": {"cli.py", "_progress.py"},
 }

@@ -195,14 +195,18 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         with thread_limit(self.n_jobs):
             return sampling.sample_rows(means, covariances, self.covariance_type, labels, seed), labels
 
-    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
-        """Check rows to score and prepare the parameters as they stand now."""
-        parameters = MixtureParameters(
+    def _parameters(self) -> MixtureParameters:
+        """The fitted arrays as they stand now, which may have been set by hand: nothing derived is kept."""
+        return MixtureParameters(
             np.asarray(self.weights_, np.float64),
             np.asarray(self.means_, np.float64),
             np.asarray(self.precisions_cholesky_, np.float64),
             self.covariance_type,
         )
+
+    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
+        """Check rows to score and prepare the parameters as they stand now."""
+        parameters = self._parameters()
         model_dtype = np.result_type(self.means_, self.precisions_cholesky_)
         source = self._read(X, reset=False, model_dtype=model_dtype)
         if source.n_features != parameters.means.shape[1]:

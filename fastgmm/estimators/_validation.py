@@ -142,6 +142,11 @@ def real(minimum: float) -> Constraint:
     )
 
 
+def positive() -> Constraint:
+    """A float above 0."""
+    return Constraint("a float in the range (0.0, inf)", lambda v: _is_real(v) and v > 0)
+
+
 def one_of(*options: str) -> Constraint:
     """One of these strings."""
     words = ", ".join(repr(option) for option in sorted(options))
@@ -213,9 +218,23 @@ def check_means(means: Any, n_components: int, n_features: int) -> NDArray[Any]:
     return array
 
 
+def check_vector(values: Any, n_features: int, name: str) -> NDArray[Any]:
+    """Return a user's vector of shape (n_features,)."""
+    array = _float_array(values, name)
+    check_shape(array, (n_features,), name)
+    return array
+
+
 def check_precisions(precisions: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return user precisions of this shape, symmetric positive definite or positive."""
     return _check_definite(precisions, covariance_type, f"{covariance_type} precision", shape)
+
+
+def check_covariance_prior(prior: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a user's scatter matrix, variances or variance of this shape, symmetric positive definite or positive."""
+    array = _float_array(prior, f"{covariance_type} covariance_prior")
+    check_shape(array, shape, f"{covariance_type} covariance_prior")
+    return _check_definite(array, covariance_type, f"{covariance_type} precision", shape)  # scikit-learn's words
 
 
 def check_covariances(covariances: Any, covariance_type: str, shape: tuple[int, ...]) -> NDArray[Any]:

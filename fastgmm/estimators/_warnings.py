@@ -61,19 +61,23 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -
         )
 
 
-def warn_about_result(result: EMResult, reg_covar: float) -> None:
-    """Warn of a fit that did not converge, of a likelihood that fell, and of empty components."""
+def warn_about_result(result: EMResult, reg_covar: float, with_prior: bool) -> None:
+    """Warn of a fit that did not converge, of a likelihood that fell, and of empty components.
+
+    With a prior on the weights, components are meant to empty.
+    """
     empty = np.flatnonzero(result.parameters.weights < EPS)
-    if len(empty):
+    if len(empty) and not with_prior:
         warnings.warn(
             f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
             EmptyComponentWarning,
             stacklevel=4,
         )
     if result.largest_fall > 0 and result.stop_reason != "converged":
+        what = "lower bound" if with_prior else "log-likelihood"
         warnings.warn(
-            f"The log-likelihood fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = "
-            f"{reg_covar:g} does not maximise the likelihood itself: lower reg_covar or rescale the data.",
+            f"The {what} fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = {reg_covar:g} does "
+            "not maximise it: lower reg_covar or rescale the data.",
             ConvergenceWarning,
             stacklevel=4,
         )

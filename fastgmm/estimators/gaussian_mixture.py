@@ -6,45 +6,26 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES, CovarianceStructure
-from ..model.density import MixtureKernels
 from ..model.parameters import MixtureParameters
 from ..optimization.acceleration import ITERATIONS
-from ..optimization.em import EMResult
-from ..optimization.initialization import METHODS, StartProblem, UserStart, initial_parameters
-from ..optimization.restarts import EMOptions, Start, fit_best
-from ..representation.source import ArraySource, summarise_columns
-from ..threads import thread_limit
+from ..optimization.initialization import StartProblem, UserStart, initial_parameters
 from . import _validation as check
-from ._base import InvalidParameterError, MixtureEstimator
-from ._progress import Callback, FitReporter, VerboseReport
-from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
+from ._base import InvalidParameterError
+from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ._progress import Callback
 
-CONSTRAINTS: dict[str, list[check.Constraint]] = {
-    "n_components": [check.integer(1)],
-    "tol": [check.real(0.0)],
-    "reg_covar": [check.real(0.0)],
-    "max_iter": [check.integer(0)],
-    "n_init": [check.integer(1)],
-    "init_params": [check.one_of(*METHODS), check.CALLABLE, check.ARRAY_LIKE],
-    "random_state": check.RANDOM_STATE,
-    "warm_start": check.BOOLEAN,
-    "verbose": check.VERBOSE,
-    "verbose_interval": [check.integer(1)],
-    "covariance_type": [check.one_of(*STRUCTURES)],
+CONSTRAINTS = COMMON_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
-    "n_jobs": check.N_JOBS,
     "acceleration": [check.one_of(*(name for name in ITERATIONS if name is not None)), check.NONE],
-    "callback": [check.CALLABLE, check.NONE],
 }
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(EMEstimator):
     """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
 
     A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
@@ -67,9 +48,9 @@ class GaussianMixture(MixtureEstimator):
         'kmeans' (k-means++ seeding, local search and Lloyd's iterations), 'k-means++' (seeding only),
         'random_from_data' (random rows as centres), 'random' (random responsibilities): on standardised columns,
         clusters found on a sample of at most max(25000, 50 n_components) rows, the first M-step from at most
-        max(25000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or responsibilities (n_samples,
-        n_components), or a callable `f(X, n_components, random_state)` that returns either of these or means
-        (n_components, n_features). A start ends with one M-step.
+        max(25000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or
+        responsibilities (n_samples, n_components), or a callable `f(X, n_components, random_state)` that returns
+        either of these or means (n_components, n_features). A start ends with one M-step.
     weights_init, means_init, precisions_init : array-like or None, default=None
         Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
     random_state : int, RandomState or None, default=None
@@ -132,6 +113,8 @@ class GaussianMixture(MixtureEstimator):
            [10.,  2.]])
     """
 
+    _constraints = CONSTRAINTS
+
     def __init__(
         self,
         n_components: int = 1,
@@ -170,38 +153,6 @@ class GaussianMixture(MixtureEstimator):
         self.n_jobs = n_jobs
         self.acceleration = acceleration
         self.callback = callback
-
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the mixture by EM: one pass over the rows per iteration, memory independent of n_samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,) or None
-            A weight of 2 means the row twice, 0 means the row absent.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For NaN, infinity, fewer rows than components or bad weights, naming the place; for a covariance that
-            becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
-            components or drop the column); for data whose squares leave the floating-point range (rescale).
-        """
-        self._fit(X, sample_weight, want_labels=False)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        labels = self._fit(X, sample_weight, want_labels=True)
-        assert labels is not None
-        return labels
 
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
@@ -245,7 +196,7 @@ class GaussianMixture(MixtureEstimator):
             covariance_type,
             covariances.astype(np.float64),
         )
-        self._set_parameters(parameters, np.result_type(weights, means, covariances))
+        self._set_mixture(parameters, np.result_type(weights, means, covariances))
         self.n_features_in_ = means.shape[1]
         return self
 
@@ -278,7 +229,7 @@ class GaussianMixture(MixtureEstimator):
         parameters = MixtureParameters(
             file.weights, file.means, file.precisions_cholesky, file.covariance_type, file.covariances
         )
-        self._set_parameters(parameters, np.dtype(file.metadata.get("dtype", "float64")))
+        self._set_mixture(parameters, np.dtype(file.metadata.get("dtype", "float64")))
         self.n_features_in_ = file.means.shape[1]
         return self
 
@@ -287,71 +238,14 @@ class GaussianMixture(MixtureEstimator):
         n_components, n_features = self.means_.shape
         return _structure(self.covariance_type).n_parameters(n_components, n_features)
 
-    def _fit(self, X: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
-        """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
-        self._check_parameters()
-        before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
-        try:
-            with thread_limit(self.n_jobs):
-                source = self._read(X, reset=True, min_samples=2, finite=False)
-                result, log_likelihood, labels = self._fit_source(source, sample_weight, want_labels)
-        except BaseException:
-            for name in ("n_features_in_", "feature_names_in_"):
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
-        self._set_parameters(result.parameters, source.dtype)
-        self.converged_ = result.converged
-        self.stop_reason_ = result.stop_reason
-        self.n_iter_ = len(result.lower_bounds)
-        self.lower_bounds_ = [source.dtype.type(bound) for bound in result.lower_bounds]
-        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
-        self.log_likelihood_ = log_likelihood
-        if self.max_iter > 0:
-            warn_about_result(result, self.reg_covar)
-        return labels
+    def _plan(self, problem: StartProblem) -> FitPlan:
+        """EM from the user's start, completed by `init_params`."""
+        user = self._user_start(problem.source.n_features)
+        rng = check.check_random_state(self.random_state)
+        return FitPlan(lambda: initial_parameters(problem, self.init_params, user, rng), ITERATIONS[self.acceleration])
 
-    def _fit_source(
-        self, source: ArraySource, sample_weight: ArrayLike | None, want_labels: bool
-    ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
-        """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
-        if source.n_samples < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
-                f"{source.n_samples}"
-            )
-        names = self._column_names()
-        weight = check.check_sample_weight(sample_weight, source.n_samples)
-        columns = summarise_columns(source, weight)
-        if not columns.finite:
-            check.raise_nonfinite(source, type(self).__name__, names)
-        check_columns(columns, names)
-        warn_about_columns(columns, self.reg_covar, names)
-        problem = StartProblem(
-            source, columns, weight, int(self.n_components), self.covariance_type, float(self.reg_covar)
-        )
-        user = self._user_start(source.n_features)
-        bound = -np.inf
-        starts: list[Start]
-        if self.warm_start and hasattr(self, "converged_"):
-            starts, bound = [lambda: self._previous_parameters(source.n_features)], float(self.lower_bound_)
-        else:
-            rng = check.check_random_state(self.random_state)
-            starts = [lambda: initial_parameters(problem, self.init_params, user, rng)] * self.n_init
-        report = VerboseReport(self.verbose, self.verbose_interval)
-        observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
-        options = EMOptions(self.tol, self.max_iter, self.acceleration)
-        try:
-            result = fit_best(problem, starts, options, observer, bound)
-        except SingularCovarianceError as error:
-            raise name_column(error, names, source.dtype) from None
-        labels = np.empty(source.n_samples, np.int64) if want_labels else None
-        kernels = MixtureKernels(result.parameters, source.dtype)
-        return result, kernels.log_likelihood(source.chunks(), weight, labels), labels
-
-    def _check_parameters(self) -> None:
-        parameters = {name: getattr(self, name) for name in CONSTRAINTS}  # get_params inspects the signature: slow
-        check.check_parameters(type(self).__name__, parameters, CONSTRAINTS, InvalidParameterError)
+    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
+        self._set_mixture(parameters, dtype)
 
     def _user_start(self, n_features: int) -> UserStart:
         """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""
@@ -368,35 +262,6 @@ class GaussianMixture(MixtureEstimator):
             self.precisions_init = check.check_precisions(self.precisions_init, self.covariance_type, shape)
             factors = structure.cholesky_of_precisions(self.precisions_init.astype(np.float64))
         return UserStart(weights, means, factors)
-
-    def _previous_parameters(self, n_features: int) -> MixtureParameters:
-        """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
-        structure = _structure(self.covariance_type)
-        shape = (self.n_components, n_features)
-        if self.means_.shape != shape or self.covariances_.shape != structure.shape(*shape):
-            raise ValueError(
-                f"warm_start=True continues a fit with means of shape {self.means_.shape} and covariances of shape "
-                f"{self.covariances_.shape}, but n_components, covariance_type and X now ask for {shape} and "
-                f"{structure.shape(*shape)}. Set warm_start=False to start anew."
-            )
-        return MixtureParameters(
-            np.asarray(self.weights_, np.float64),
-            np.asarray(self.means_, np.float64),
-            np.asarray(self.precisions_cholesky_, np.float64),
-            self.covariance_type,
-            np.asarray(self.covariances_, np.float64),
-        )
-
-    def _set_parameters(self, parameters: MixtureParameters, dtype: Any) -> None:
-        """Set the fitted arrays, in the dtype of the data."""
-        structure = _structure(parameters.covariance_type)
-        factors = parameters.precisions_cholesky
-        covariances = structure.covariances(factors) if parameters.covariances is None else parameters.covariances
-        self.weights_ = parameters.weights.astype(dtype)
-        self.means_ = parameters.means.astype(dtype)
-        self.covariances_ = covariances.astype(dtype)
-        self.precisions_cholesky_ = factors.astype(dtype)
-        self.precisions_ = structure.precisions(factors).astype(dtype)
 
 
 def _structure(covariance_type: str) -> CovarianceStructure:

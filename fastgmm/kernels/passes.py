@@ -53,12 +53,14 @@ class SlotStatistics(NamedTuple):
 class ScoreOutput(NamedTuple):
     """Where a pass writes; an array of length 0 is not wanted.
 
-    log_prob_norm: (n_samples,); labels: (n_samples,) int64; resp: (n_samples, n_components).
+    log_prob_norm: (n_samples,); labels: (n_samples,) int64; resp and log_prob, the weighted log-densities of the
+    components: (n_samples, n_components).
     """
 
     log_prob_norm: np.ndarray
     labels: np.ndarray
     resp: np.ndarray
+    log_prob: np.ndarray
 
 
 @jit()
@@ -122,6 +124,16 @@ def write_resp(block_resp, first, count, resp):
 
 
 @jit()
+def write_log_prob(block_log_prob, first, count, log_prob):
+    """log_prob[first + p, k] = block_log_prob[k, p], and -inf where that is the finite floor."""
+    limit = far_limit(block_log_prob[0])
+    for p in range(count):
+        for k in range(log_prob.shape[1]):
+            value = block_log_prob[k, p]
+            log_prob[first + p, k] = value if value >= limit else -np.inf
+
+
+@jit()
 def write_rows(values, first, count, out):
     """out[first + p] = values[p]; a slice assignment would compile two seconds of code for its error message."""
     for p in range(count):
@@ -138,9 +150,15 @@ def weighted_sum(values, weight, count):
 
 
 @jit()
+def far_limit(values):
+    """Log-probabilities below this are the finite floor, in the dtype of `values`: a distance left the float range."""
+    return values.dtype.type(0.9) * log_floor(values[0])
+
+
+@jit()
 def count_far(peak, count):
-    """Number of rows whose best log-probability is the finite floor: their distances left the float range."""
-    limit = peak.dtype.type(0.9) * log_floor(peak[0])
+    """Number of rows whose best log-probability is the finite floor."""
+    limit = far_limit(peak)
     n_far = 0
     for p in range(count):
         n_far += peak[p] < limit
@@ -210,7 +228,7 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
     active = np.empty(block, np.int64)
     totals = statistics.totals[slot]
     accumulates = statistics.sum_resp.shape[0] > 0
-    labels = output.labels.shape[0] > 0
+    labels, log_prob = output.labels.shape[0] > 0, output.log_prob.shape[0] > 0
     scores = resp.shape[0] == 0 and (accumulates or output.log_prob_norm.shape[0] + output.resp.shape[0] > 0)
     xt[:] = 0
     lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
@@ -220,8 +238,10 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
         load_block(X, first, count, parameters.shift, xt)
         load_weight(sample_weight, first, count, weight)
         scoring = (xt, parameters, scratch, mahalanobis, weight)
-        if labels or (resp.shape[0] > 0 and mahalanobis.shape[0] > 0):  # or for the distances alone
+        if labels or log_prob or (resp.shape[0] > 0 and mahalanobis.shape[0] > 0):  # or for the distances alone
             call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
+        if log_prob:
+            write_log_prob(block_resp, first, count, output.log_prob)
         if labels:
             write_labels(block_resp, total, first, count, output.labels)
         if scores:

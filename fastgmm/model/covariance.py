@@ -5,6 +5,7 @@ back, its number of free parameters, and what its kernels read and return.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
@@ -111,6 +112,14 @@ class CovarianceStructure(ABC):
         L is (n_components, n_features, n_features), (1, n_features, n_features) for all, or (1, 1, 1) if diagonal.
         """
 
+    @abstractmethod
+    def pooled_outer(self, diff: Array, weight: Array) -> Array:
+        """weight[k] diff[k] diff[k]^T of each component; their sum if the structure pools them."""
+
+    @abstractmethod
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        """One covariance of this structure for all rows, from variances (n_features,) or, if need be, covariances."""
+
     def identity(self, n_components: int, n_features: int) -> Array:
         """Unit covariances."""
         return np.ones(self.shape(n_components, n_features))
@@ -173,6 +182,12 @@ class Full(CovarianceStructure):
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.stack([run.T @ run for run in np.split(diff, starts[1:])])
+
+    def pooled_outer(self, diff: Array, weight: Array) -> Array:
+        return weight[:, None, None] * diff[:, :, None] * diff[:, None, :]
+
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        return covariance()
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(np.einsum("kdd->kd", covariances), floor)
@@ -239,6 +254,12 @@ class Tied(CovarianceStructure):
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return diff.T @ diff
+
+    def pooled_outer(self, diff: Array, weight: Array) -> Array:
+        return (weight * diff.T) @ diff
+
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        return covariance()
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(np.diagonal(covariances)[None], floor, pooled=True)
@@ -316,6 +337,12 @@ class Diag(_Variances):
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.add.reduceat(diff**2, starts)
 
+    def pooled_outer(self, diff: Array, weight: Array) -> Array:
+        return weight[:, None] * diff**2
+
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        return variance
+
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances, floor)
 
@@ -357,6 +384,12 @@ class Spherical(_Variances):
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.add.reduceat((diff**2).sum(axis=1), starts)
+
+    def pooled_outer(self, diff: Array, weight: Array) -> Array:
+        return weight * np.mean(diff**2, axis=1)
+
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        return variance.mean()
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances[:, None], floor.mean(keepdims=True))

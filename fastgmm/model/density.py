@@ -31,6 +31,15 @@ _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
 
 
+def compute_log_const(parameters: MixtureParameters) -> Array:
+    """Weighted log-density of each component at its mean, shape (n_components,); -inf for a weight of 0."""
+    n_components, n_features = parameters.means.shape
+    structure = STRUCTURES[parameters.covariance_type]
+    log_det = structure.log_det_precision_chol(parameters.precisions_cholesky, n_components, n_features)
+    log_weights = np.log(parameters.weights) if parameters.log_weights is None else parameters.log_weights
+    return log_weights + log_det - 0.5 * n_features * np.log(2 * np.pi)
+
+
 class MixtureKernels:
     """A mixture prepared for the kernels of its covariance type: shifted, padded, in the dtype of the rows.
 
@@ -56,12 +65,7 @@ class MixtureKernels:
         self.means = means[:n_components, :n_features].astype(np.float64)
         factors, offsets = self.structure.kernel_factors(parameters, self.means)
         with np.errstate(divide="ignore", over="ignore"):
-            log_const = (
-                np.log(parameters.weights)
-                + self.structure.log_det_precision_chol(parameters.precisions_cholesky, n_components, n_features)
-                - 0.5 * n_features * np.log(2 * np.pi)
-            )
-            self.log_const = log_const
+            self.log_const = log_const = compute_log_const(parameters)
             self._kernel_parameters = KernelParameters(
                 _pad(self.shift, (max(8, n_features),), np.float64),
                 np.concatenate([log_const, np.full(k_padded - n_components, -np.inf)]).astype(self.dtype),
@@ -101,7 +105,8 @@ class MixtureKernels:
         from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
 
         functions = block_functions(self.structure.kernels, self._kernel_parameters)
-        no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, np.empty((0, 0), self.dtype))
+        no_matrix = np.empty((0, 0), self.dtype)
+        no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, no_matrix, no_matrix)
         n_components = len(self.means)
         k_padded, n_padded = self._kernel_parameters.means.shape
         slots: SlotStatistics | None = None
@@ -150,16 +155,18 @@ class MixtureKernels:
         log_prob_norm: NDArray[Any] | None = None,
         labels: NDArray[np.int64] | None = None,
         resp: NDArray[Any] | None = None,
+        log_prob: NDArray[Any] | None = None,
     ) -> None:
         """Fill the given arrays (one entry per row) with log-densities in nats, labels and responsibilities.
 
-        Nothing of size n_samples x n_components exists unless `resp` is given; labels alone need no exponential.
+        `log_prob` gets the weighted log-densities of the components. Nothing of size n_samples x n_components exists
+        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential.
         """
         from ..kernels import parallel
         from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
 
         functions = block_functions(self.structure.kernels, self._kernel_parameters)
-        no_resp = np.empty((0, 0), self.dtype)
+        no_matrix = np.empty((0, 0), self.dtype)
         no_norm = np.empty(0, self.dtype)
         for first, block in self._calls(rows):
             last = first + len(block)
@@ -167,7 +174,8 @@ class MixtureKernels:
             output = ScoreOutput(
                 no_norm if log_prob_norm is None else log_prob_norm[first:last],
                 _NO_LABELS if labels is None else labels[first:last],
-                no_resp if resp is None else resp[first:last],
+                no_matrix if resp is None else resp[first:last],
+                no_matrix if log_prob is None else log_prob[first:last],
             )
             totals = np.zeros((n_slots, 2))
             no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
@@ -225,6 +233,9 @@ class MixtureKernels:
             output.labels[far] = log_ratio.argmax(axis=1)
         if len(output.resp):
             output.resp[far] = unnormalised / total
+        if len(output.log_prob):
+            with np.errstate(over="ignore"):
+                output.log_prob[far] = log_ratio - 0.5 * nearest * unit * unit
 
 
 def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -270,11 +281,10 @@ class StatisticsPass:
         if not structure.pools_components:
             return self._accumulate(parameters, resp)
         if not self._pairwise:
-            if self._scatter is None:
-                self._scatter = self._data_scatter()
+            scatter = self.data_scatter()
             statistics = self._accumulate(parameters, resp)
-            pooled = statistics.sum_outer + self._scatter
-            if _smallest_ratio(pooled, self._scatter) > TIED_CANCELLATION:
+            pooled = statistics.sum_outer + scatter
+            if _smallest_ratio(pooled, scatter) > TIED_CANCELLATION:
                 return replace(statistics, sum_outer=pooled)
             self._pairwise = True
         statistics = self._accumulate(_as_full(parameters), resp)
@@ -283,19 +293,19 @@ class StatisticsPass:
     def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
         return MixtureKernels(parameters, self.dtype, self.shift).accumulate(self.rows(), self.sample_weight, resp)
 
-    def _data_scatter(self) -> Array:
-        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift."""
-        n_features = len(self.shift)
-        unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
-        return self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
+    def data_scatter(self) -> Array:
+        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift; kept."""
+        if self._scatter is None:
+            n_features = len(self.shift)
+            unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
+            self._scatter = self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
+        return self._scatter
 
 
 def _as_full(parameters: MixtureParameters) -> MixtureParameters:
     """The same mixture with one factor per component."""
-    factor = parameters.precisions_cholesky
-    return MixtureParameters(
-        parameters.weights, parameters.means, np.repeat(factor[None], len(parameters.weights), axis=0), "full"
-    )
+    factors = np.repeat(parameters.precisions_cholesky[None], len(parameters.weights), axis=0)
+    return replace(parameters, precisions_cholesky=factors, covariance_type="full", covariances=None)
 
 
 def _smallest_ratio(part: Array, whole: Array) -> float:

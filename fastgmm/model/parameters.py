@@ -22,6 +22,9 @@ class MixtureParameters:
     covariance_type : str
     covariances : ndarray or None
         Same shape. None where only densities are wanted.
+    log_weights : ndarray of shape (n_components,) or None
+        What densities use in place of the logarithms of the weights: the expected log-weights of a variational
+        posterior, which are not normalised (model/priors.py). None: log(weights).
     """
 
     weights: Array
@@ -29,3 +32,4 @@ class MixtureParameters:
     precisions_cholesky: Array
     covariance_type: str
     covariances: Array | None = None
+    log_weights: Array | None = None

@@ -1,6 +1,6 @@
 """Sufficient statistics of a mixture: they add up over chunks, threads, processes and machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .parameters import Array
 
@@ -28,6 +28,16 @@ class SufficientStatistics:
     sum_outer: Array
     means: Array
     n_far: int = 0
+
+    def scaled(self, factor: float) -> "SufficientStatistics":
+        """The statistics as if every row had weighed `factor` times as much."""
+        return replace(
+            self,
+            log_likelihood=self.log_likelihood * factor,
+            sum_resp=self.sum_resp * factor,
+            sum_diff=self.sum_diff * factor,
+            sum_outer=self.sum_outer * factor,
+        )
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """Combine the statistics of two disjoint sets of rows under the same parameters."""

@@ -66,6 +66,15 @@ def singular_covariance(singular: SingularComponent, weights: Array) -> Singular
     return error
 
 
+def check_range(statistics: SufficientStatistics) -> None:
+    """Raise ValueError if rows were too far from every component for their distances."""
+    if statistics.n_far:
+        raise ValueError(
+            f"{statistics.n_far} rows are so far from every component that their squared distances leave the "
+            "floating-point range. Rescale the data or remove these rows."
+        )
+
+
 class EMIteration:
     """Plain EM: an iteration is one pass over the rows and an M-step.
 
@@ -97,11 +106,7 @@ class EMIteration:
     def em_pass(self, parameters: MixtureParameters) -> tuple[float, MixtureParameters]:
         """Return the mean log-likelihood per row of `parameters`, in nats, and the parameters of their M-step."""
         statistics = self.estimate_statistics(parameters)
-        if statistics.n_far:
-            raise ValueError(
-                f"{statistics.n_far} rows are so far from every component that their squared distances leave the "
-                "floating-point range. Rescale the data or remove these rows."
-            )
+        check_range(statistics)
         updated = m_step(statistics, parameters.covariance_type, self.reg_covar, self.column_variance)
         return statistics.log_likelihood / float(statistics.sum_resp.sum()), updated
 

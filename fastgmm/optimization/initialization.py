@@ -72,6 +72,15 @@ class StartProblem:
     covariance_type: str
     reg_covar: float
 
+    @property
+    def total_weight(self) -> float:
+        """Sum of the rows' weights."""
+        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
+
+    def statistics_pass(self) -> StatisticsPass:
+        """The pass over all rows that EM repeats."""
+        return StatisticsPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
+
 
 def initial_parameters(
     problem: StartProblem,
@@ -89,7 +98,8 @@ def initial_parameters(
         return MixtureParameters(
             user.weights, user.means, user.precisions_cholesky, problem.covariance_type, covariances
         )
-    parameters = _estimated(problem, init_params, random_state)
+    statistics = initial_statistics(problem, init_params, random_state)
+    parameters = m_step(statistics, problem.covariance_type, problem.reg_covar, problem.columns.variance)
     factors, covariances_ = parameters.precisions_cholesky, parameters.covariances
     if user.precisions_cholesky is not None:
         factors, covariances_ = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
@@ -102,12 +112,12 @@ def initial_parameters(
     )
 
 
-def _estimated(
+def initial_statistics(
     problem: StartProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     random_state: np.random.RandomState,
-) -> MixtureParameters:
-    """Resolve the start into labels or responsibilities of some rows and estimate from these rows."""
+) -> SufficientStatistics:
+    """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows."""
     n_samples, n_components = problem.source.n_samples, problem.n_components
     given: NDArray[Any] | None = None
     if callable(init_params):
@@ -135,9 +145,13 @@ def _estimated(
     weight = None if problem.sample_weight is None else problem.sample_weight[index]
     sample = ArraySource(rows)
     if random:
-        return _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
-    labels = _partition(problem, rows, weight, init_params if given is None else given, rng)
-    return _from_labels(problem, sample, weight, labels)
+        statistics = _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
+    else:
+        labels = _partition(problem, rows, weight, init_params if given is None else given, rng)
+        statistics = _from_labels(problem, sample, weight, labels)
+    if len(rows) == n_samples:
+        return statistics
+    return statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
 
 
 def _partition(
@@ -204,8 +218,8 @@ def _spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64
 
 def _from_labels(
     problem: StartProblem, source: ArraySource, sample_weight: Array | None, labels: NDArray[np.int64]
-) -> MixtureParameters:
-    """M-step from labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
+) -> SufficientStatistics:
+    """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
     n_components, n_features = problem.n_components, source.n_features
     structure, shift = STRUCTURES[problem.covariance_type], problem.columns.mean
     sum_resp, sum_x = np.zeros(n_components), np.zeros((n_components, n_features))
@@ -217,8 +231,7 @@ def _from_labels(
     for label, starts, rows, weight in _runs(source, shift, sample_weight, labels):
         scatter = structure.scatter((rows - means[label]) * np.sqrt(weight)[:, None], starts)
         sum_outer[... if structure.pools_components else label[starts]] += scatter
-    statistics = SufficientStatistics(0.0, sum_resp, np.zeros_like(means), sum_outer, means + shift)
-    return m_step(statistics, problem.covariance_type, problem.reg_covar, problem.columns.variance)
+    return SufficientStatistics(0.0, sum_resp, np.zeros_like(means), sum_outer, means + shift)
 
 
 def _runs(
@@ -240,8 +253,8 @@ def _runs(
 
 def _from_resp(
     problem: StartProblem, source: ArraySource, sample_weight: Array | None, resp_of: RespOf
-) -> MixtureParameters:
-    """M-step from responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
+) -> SufficientStatistics:
+    """Statistics of responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
     n_components, n_features = problem.n_components, source.n_features
     structure, shift = STRUCTURES[problem.covariance_type], problem.columns.mean
     sum_resp, sum_x = np.zeros(n_components), np.zeros((n_components, n_features))
@@ -261,8 +274,7 @@ def _from_resp(
         structure.cholesky(structure.identity(n_components, n_features)),
         problem.covariance_type,
     )
-    statistics = StatisticsPass(source.chunks, source.dtype, shift, sample_weight)(centred, resp_of)
-    return m_step(statistics, problem.covariance_type, problem.reg_covar, problem.columns.variance)
+    return StatisticsPass(source.chunks, source.dtype, shift, sample_weight)(centred, resp_of)
 
 
 def _random_resp(n_components: int, seed: int) -> RespOf:

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..model.density import StatisticsPass
 from ..model.parameters import MixtureParameters
-from .acceleration import ITERATIONS
 from .convergence import ConvergenceMonitor
-from .em import EMResult, run_em
+from .em import EMIteration, EMResult, run_em
 from .initialization import StartProblem
 
 Start = Callable[[], MixtureParameters]
@@ -29,11 +27,11 @@ class FitObserver(Protocol):
 
 @dataclass(frozen=True)
 class EMOptions:
-    """How long EM runs, and how: `acceleration` is a key of `acceleration.ITERATIONS`."""
+    """How long EM runs, and how: iterate(estimate_statistics, parameters, reg_covar, column_variance)."""
 
     tol: float
     max_iter: int
-    acceleration: str | None = None
+    iterate: Callable[..., EMIteration] = EMIteration
 
 
 def fit_best(
@@ -48,9 +46,7 @@ def fit_best(
     `previous_bound` is the bound that the first iteration's change is measured from (a warm start's). A callback that
     stops one start stops the fit.
     """
-    estimate: StatisticsPass = StatisticsPass(
-        problem.source.chunks, problem.source.dtype, problem.columns.mean, problem.sample_weight
-    )
+    estimate = problem.statistics_pass()
     best: EMResult | None = None
     for init, start in enumerate(starts):
         observer.begin(init)
@@ -59,9 +55,8 @@ def fit_best(
         if options.max_iter == 0:
             result = EMResult(parameters, [], "max_iter", 0.0)
         else:
-            iterate = ITERATIONS[options.acceleration]
             result = run_em(
-                iterate(estimate, parameters, problem.reg_covar, problem.columns.variance),
+                options.iterate(estimate, parameters, problem.reg_covar, problem.columns.variance),
                 max_iter=options.max_iter,
                 monitor=monitor,
                 after_iteration=_bound(observer, init),

@@ -1,0 +1,209 @@
+"""How an estimator is fitted: check, start, iterate, set the attributes. What is started and iterated is a plan."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..exceptions import SingularCovarianceError
+from ..model.covariance import STRUCTURES
+from ..model.density import MixtureKernels
+from ..model.parameters import MixtureParameters
+from ..model.priors import MixturePrior
+from ..optimization.em import EMIteration, EMResult
+from ..optimization.initialization import METHODS, StartProblem
+from ..optimization.restarts import EMOptions, Start, fit_best
+from ..representation.source import ArraySource, summarise_columns
+from ..threads import thread_limit
+from . import _validation as check
+from ._base import InvalidParameterError, MixtureEstimator
+from ._progress import Callback, FitReporter, VerboseReport
+from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
+
+COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
+    "n_components": [check.integer(1)],
+    "tol": [check.real(0.0)],
+    "reg_covar": [check.real(0.0)],
+    "max_iter": [check.integer(0)],
+    "n_init": [check.integer(1)],
+    "init_params": [check.one_of(*METHODS), check.CALLABLE, check.ARRAY_LIKE],
+    "random_state": check.RANDOM_STATE,
+    "warm_start": check.BOOLEAN,
+    "verbose": check.VERBOSE,
+    "verbose_interval": [check.integer(1)],
+    "covariance_type": [check.one_of(*STRUCTURES)],
+    "n_jobs": check.N_JOBS,
+    "callback": [check.CALLABLE, check.NONE],
+}
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit does: where it begins, what it repeats, and under which prior (None: maximum likelihood)."""
+
+    start: Start
+    iterate: Callable[..., EMIteration]
+    prior: MixturePrior | None = None
+
+
+class EMEstimator(MixtureEstimator):
+    """What estimators that iterate over all rows share."""
+
+    n_components: int
+    tol: float
+    reg_covar: float
+    max_iter: int
+    n_init: int
+    init_params: str | ArrayLike | Callable[..., Any]
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    callback: Callback | None
+    converged_: bool
+    lower_bound_: Any
+    _constraints: ClassVar[dict[str, list[check.Constraint]]]
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the mixture: one pass over the rows per iteration, memory independent of n_samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None
+            A weight of 2 means the row twice, 0 means the row absent.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For NaN, infinity, fewer rows than components or bad weights, naming the place; for a covariance that
+            becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
+            components or drop the column); for data whose squares leave the floating-point range (rescale).
+        """
+        self._fit(X, sample_weight, want_labels=False)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
+        labels = self._fit(X, sample_weight, want_labels=True)
+        assert labels is not None
+        return labels
+
+    @abstractmethod
+    def _plan(self, problem: StartProblem) -> FitPlan:
+        """Check what depends on the rows, and say how to fit them."""
+
+    @abstractmethod
+    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
+        """Set the fitted arrays, in the dtype of the data."""
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name, fitted alike; `fastgmm.from_sklearn` is the way back."""
+        from .interop import to_sklearn
+
+        return to_sklearn(self)
+
+    def _bound_scale(self, total_weight: float) -> float:
+        """What `lower_bound_` is of the bound per row."""
+        return 1.0
+
+    def _fit(self, X: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
+        """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
+        # Not by get_params, which inspects the signature: slow.
+        values = {name: getattr(self, name) for name in self._constraints}
+        check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
+        before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
+        try:
+            with thread_limit(self.n_jobs):
+                source = self._read(X, reset=True, min_samples=2, finite=False)
+                problem = self._problem(source, sample_weight)
+                plan = self._plan(problem)
+                result, log_likelihood, labels = self._run(problem, plan, want_labels)
+        except BaseException:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+        self._set_result(result.parameters, plan, source.dtype)
+        self.converged_ = result.converged
+        self.stop_reason_ = result.stop_reason
+        self.n_iter_ = len(result.lower_bounds)
+        scale = self._bound_scale(problem.total_weight)
+        self.lower_bounds_ = [source.dtype.type(bound * scale) for bound in result.lower_bounds]
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
+        self.log_likelihood_ = log_likelihood
+        if self.max_iter > 0:
+            warn_about_result(result, self.reg_covar, with_prior=plan.prior is not None)
+        return labels
+
+    def _problem(self, source: ArraySource, sample_weight: ArrayLike | None) -> StartProblem:
+        """Check rows and weights, and summarise the columns."""
+        if source.n_samples < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
+                f"{source.n_samples}"
+            )
+        names = self._column_names()
+        weight = check.check_sample_weight(sample_weight, source.n_samples)
+        columns = summarise_columns(source, weight)
+        if not columns.finite:
+            check.raise_nonfinite(source, type(self).__name__, names)
+        check_columns(columns, names)
+        warn_about_columns(columns, self.reg_covar, names)
+        return StartProblem(
+            source, columns, weight, int(self.n_components), self.covariance_type, float(self.reg_covar)
+        )
+
+    def _run(
+        self, problem: StartProblem, plan: FitPlan, want_labels: bool
+    ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
+        """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
+        source, bound = problem.source, -np.inf
+        if self.warm_start and hasattr(self, "converged_"):
+            previous = self._previous_parameters(source.n_features)
+            starts: list[Start] = [lambda: previous]
+            bound = float(self.lower_bound_) / self._bound_scale(problem.total_weight)
+        else:
+            starts = [plan.start] * self.n_init
+        report = VerboseReport(self.verbose, self.verbose_interval)
+        observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
+        options = EMOptions(self.tol, self.max_iter, plan.iterate)
+        try:
+            result = fit_best(problem, starts, options, observer, bound)
+        except SingularCovarianceError as error:
+            raise name_column(error, self._column_names(), source.dtype) from None
+        labels = np.empty(source.n_samples, np.int64) if want_labels else None
+        kernels = MixtureKernels(result.parameters, source.dtype)
+        return result, kernels.log_likelihood(source.chunks(), problem.sample_weight, labels), labels
+
+    def _previous_parameters(self, n_features: int) -> MixtureParameters:
+        """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
+        expected = STRUCTURES[self.covariance_type].shape(self.n_components, n_features)
+        shape = (self.n_components, n_features)
+        if self.means_.shape != shape or self.covariances_.shape != expected:
+            raise ValueError(
+                f"warm_start=True continues a fit with means of shape {self.means_.shape} and covariances of shape "
+                f"{self.covariances_.shape}, but n_components, covariance_type and X now ask for {shape} and "
+                f"{expected}. Set warm_start=False to start anew."
+            )
+        return replace(self._parameters(), covariances=np.asarray(self.covariances_, np.float64))
+
+    def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:
+        """Set the arrays that every mixture has."""
+        structure = STRUCTURES[parameters.covariance_type]
+        factors = parameters.precisions_cholesky
+        covariances = structure.covariances(factors) if parameters.covariances is None else parameters.covariances
+        self.weights_ = parameters.weights.astype(dtype)
+        self.means_ = parameters.means.astype(dtype)
+        self.covariances_ = covariances.astype(dtype)
+        self.precisions_cholesky_ = factors.astype(dtype)
+        self.precisions_ = structure.precisions(factors).astype(dtype)

@@ -1,0 +1,247 @@
+"""The Bayesian Gaussian mixture estimator: scikit-learn's interface on the compiled engine."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..model.covariance import STRUCTURES
+from ..model.parameters import MixtureParameters
+from ..model.priors import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
+from ..optimization.initialization import StartProblem, initial_statistics
+from ..optimization.variational import VariationalIteration, posterior_of
+from . import _validation as check
+from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ._progress import Callback
+
+CONSTRAINTS = COMMON_CONSTRAINTS | {
+    "weight_concentration_prior_type": [check.one_of(*WEIGHT_PRIORS)],
+    "weight_concentration_prior": [check.NONE, check.positive()],
+    "mean_precision_prior": [check.NONE, check.positive()],
+    "mean_prior": [check.NONE, check.ARRAY_LIKE],
+    "degrees_of_freedom_prior": [check.NONE, check.positive()],
+    "covariance_prior": [check.NONE, check.ARRAY_LIKE, check.positive()],
+}
+
+
+class BayesianGaussianMixture(EMEstimator):
+    """Gaussian mixture fitted by variational inference: components that the data do not need lose their weight.
+
+    A drop-in for `sklearn.mixture.BayesianGaussianMixture` (1.9): same parameters, attributes, methods and messages,
+    plus sample weights, more starts, threads, and memory that does not grow with n_samples x n_components. Components
+    without rows sit most iterations out.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        The most that may be used.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+    tol : float, default=1e-3
+        Iterations stop when the lower bound per row rises by less than `tol` nats. (scikit-learn compares the total,
+        against its documentation; for its rule divide by n_samples.)
+    reg_covar : float, default=1e-6
+        Added to every empirical variance.
+    max_iter : int, default=100
+    n_init : int, default=1
+        Number of starts; the one of largest lower bound is kept.
+    init_params : str, array-like or callable, default='kmeans'
+        As in `GaussianMixture`; rows that a sample stands for are counted in.
+    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default='dirichlet_process'
+        Weights from broken sticks, or from a Dirichlet distribution.
+    weight_concentration_prior : float or None, default=None
+        Smaller values favour fewer components; None is 1 / n_components.
+    mean_precision_prior : float or None, default=None
+        How many rows' worth the prior of the means is; None is 1.
+    mean_prior : array-like of shape (n_features,) or None, default=None
+        None is the (weighted) mean of X.
+    degrees_of_freedom_prior : float or None, default=None
+        How many rows' worth the prior of the covariances is, above n_features - 1; None is n_features.
+    covariance_prior : float, array-like or None, default=None
+        full, tied: (n_features, n_features); diag: (n_features,); spherical: a number. None is the empirical
+        covariance of X, with a denominator of one row less.
+    random_state : int, RandomState or None, default=None
+    warm_start : bool, default=False
+        Start `fit` from the previous posterior; `n_init` is then ignored.
+    verbose : int, default=0
+    verbose_interval : int, default=10
+    n_jobs : int or None, default=None
+        Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
+    callback : callable or None, default=None
+        As in `GaussianMixture`; `info.lower_bound` is the lower bound per row.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Expected weights, normalised.
+    means_ : ndarray of shape (n_components, n_features)
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Of the expected precisions; shapes as in `GaussianMixture`, in the dtype of X (float32 or float64).
+    weight_concentration_ : tuple of two ndarrays of shape (n_components,), or ndarray of shape (n_components,)
+        Beta parameters of the sticks, or Dirichlet parameters.
+    mean_precision_ : ndarray of shape (n_components,)
+    degrees_of_freedom_ : ndarray of shape (n_components,), or a number for 'tied'
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        The priors as used.
+    converged_, stop_reason_, n_iter_ : as in `GaussianMixture`
+    lower_bound_ : float
+        Lower bound of the evidence of all rows, in nats, but for a constant of the priors (as in scikit-learn).
+    lower_bounds_ : list of float
+        Its history over the iterations of the best start.
+    log_likelihood_ : float
+        Sum of `score_samples` over the (weighted) training rows, in nats.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, only for frames with string column names
+
+    References
+    ----------
+    Bishop (2006), Pattern recognition and machine learning, section 10.2.
+    Blei and Jordan (2006), Variational inference for Dirichlet process mixtures, Bayesian Analysis 1(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import BayesianGaussianMixture
+    >>> X = np.random.default_rng(0).normal([[0, 0]] * 500 + [[9, 9]] * 500)
+    >>> mixture = BayesianGaussianMixture(n_components=8, random_state=0).fit(X)
+    >>> int((mixture.weights_ > 0.01).sum())
+    2
+    """
+
+    _constraints = CONSTRAINTS
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 1,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str | ArrayLike | Callable[..., Any] = "kmeans",
+        weight_concentration_prior_type: str = "dirichlet_process",
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: float | ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+        callback: Callback | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+        self.callback = callback
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the arrays that predictions need are there."""
+        needed = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
+        return super().__sklearn_is_fitted__() and all(hasattr(self, name) for name in needed)
+
+    def _plan(self, problem: StartProblem) -> FitPlan:
+        """Variational inference from the posterior of `init_params`."""
+        prior = self._prior(problem)
+        rng = check.check_random_state(self.random_state)
+
+        def start() -> MixtureParameters:
+            statistics = initial_statistics(problem, self.init_params, rng)
+            return posterior_of(prior, statistics, problem.covariance_type, problem.reg_covar)
+
+        return FitPlan(start, partial(VariationalIteration, prior=prior), prior)
+
+    def _prior(self, problem: StartProblem) -> MixturePrior:
+        """The hyperparameters: what the user gave, checked, and what the rows say in place of None."""
+        n_features = problem.source.n_features
+        concentration, precision = self.weight_concentration_prior, self.mean_precision_prior
+        mean = problem.columns.mean
+        if self.mean_prior is not None:
+            mean = check.check_vector(self.mean_prior, n_features, "means")
+        dof = self.degrees_of_freedom_prior
+        if dof is not None and dof <= n_features - 1:
+            raise ValueError(
+                f"The parameter 'degrees_of_freedom_prior' should be greater than {n_features - 1}, but got {dof:.3f}."
+            )
+        return MixturePrior(
+            WEIGHT_PRIORS[self.weight_concentration_prior_type],
+            1.0 / self.n_components if concentration is None else float(concentration),
+            1.0 if precision is None else float(precision),
+            np.asarray(mean, np.float64),
+            float(n_features if dof is None else dof),
+            self._covariance_prior(problem),
+        )
+
+    def _covariance_prior(self, problem: StartProblem) -> NDArray[np.float64]:
+        structure, n_features = STRUCTURES[self.covariance_type], problem.source.n_features
+        if self.covariance_prior is not None:
+            shape = structure.shape(1, n_features)
+            shape = shape if structure.pools_components else shape[1:]
+            given = check.check_covariance_prior(self.covariance_prior, self.covariance_type, shape)
+            return np.asarray(given, np.float64)
+        total = problem.total_weight
+        if not total > 1:
+            raise ValueError(
+                f"covariance_prior=None is the covariance of the rows, which takes weights of more than 1 in all. Got "
+                f"{total:g}; scale sample_weight or pass covariance_prior."
+            )
+        return structure.sample_covariance(
+            problem.columns.variance * (total / (total - 1)),
+            lambda: problem.statistics_pass().data_scatter() / (total - 1),
+        )
+
+    def _bound_scale(self, total_weight: float) -> float:
+        return total_weight
+
+    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
+        prior = plan.prior
+        assert isinstance(parameters, MixturePosterior)
+        assert prior is not None
+        self._set_mixture(parameters, dtype)
+        concentration = parameters.weight_concentration.astype(dtype)
+        self.weight_concentration_ = concentration if concentration.ndim == 1 else tuple(concentration)
+        self.mean_precision_ = parameters.mean_precision.astype(dtype)
+        self.degrees_of_freedom_ = parameters.degrees_of_freedom.astype(dtype)[()]
+        self.weight_concentration_prior_ = prior.weight_concentration
+        self.mean_precision_prior_ = prior.mean_precision
+        self.mean_prior_ = prior.mean.astype(dtype)
+        self.degrees_of_freedom_prior_ = prior.degrees_of_freedom
+        self.covariance_prior_ = np.asarray(prior.covariance).astype(dtype)[()]
+
+    def _parameters(self) -> MixturePosterior:
+        mixture = super()._parameters()
+        concentration = np.asarray(self.weight_concentration_, np.float64)
+        mean_precision = np.asarray(self.mean_precision_, np.float64)
+        dof = np.asarray(self.degrees_of_freedom_, np.float64)
+        weights = WEIGHT_PRIORS[self.weight_concentration_prior_type]
+        log_weights = expected_log_weights(weights, concentration, mean_precision, dof, mixture.means.shape[1])
+        return MixturePosterior(
+            mixture.weights,
+            mixture.means,
+            mixture.precisions_cholesky,
+            self.covariance_type,
+            None,
+            log_weights,
+            weight_concentration=concentration,
+            mean_precision=mean_precision,
+            degrees_of_freedom=dof,
+        )

@@ -1,0 +1,230 @@
+"""Working with scikit-learn: its classes replaced by ours, and models of one turned into models of the other."""
+
+import copy
+import inspect
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from .bayesian_gaussian_mixture import BayesianGaussianMixture
+from .gaussian_mixture import GaussianMixture
+
+logger = logging.getLogger("fastgmm")
+
+OWN_CLASSES: dict[str, type[Any]] = {
+    "GaussianMixture": GaussianMixture,
+    "BayesianGaussianMixture": BayesianGaussianMixture,
+}
+# What a subclass of scikit-learn's classes may override to change how it fits and scores.
+FIT_HOOKS = (
+    *("_check_parameters", "_initialize_parameters", "_initialize", "_e_step", "_m_step", "_compute_lower_bound"),
+    *("_get_parameters", "_set_parameters", "_estimate_log_prob_resp"),
+)
+SCORE_HOOKS = ("_estimate_weighted_log_prob", "_estimate_log_weights", "_estimate_log_prob")
+_compatible: ContextVar[bool] = ContextVar("sklearn_compatibility", default=False)
+KEPT = "_fastgmm_params"  # on a scikit-learn estimator: our parameters that it has no place for
+
+
+def _sklearn_mixture() -> ModuleType:
+    try:
+        import sklearn.mixture
+    except ImportError as error:
+        raise ImportError("scikit-learn is not installed; pip install 'fastgmm[sklearn]' brings it.") from error
+    module: ModuleType = sklearn.mixture
+    return module
+
+
+def _fallback_reason(estimator: Any, original: type[Any], X: Any, hooks: tuple[str, ...]) -> str | None:
+    """Why a call has to be scikit-learn's; None if it can be ours."""
+    if _compatible.get():
+        return "sklearn_compatibility() is active"
+    for hook in hooks:
+        if getattr(type(estimator), hook, None) is not getattr(original, hook, None):
+            return f"{type(estimator).__name__} overrides {hook}"
+    from sklearn import get_config
+
+    if get_config()["array_api_dispatch"] and not type(X).__module__.startswith(("numpy", "builtins", "pandas")):
+        return f"array_api_dispatch is on and X is a {type(X).__module__}.{type(X).__name__}"
+    return None
+
+
+def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
+    """A class that is both: our methods first, and scikit-learn's for what ours do not support.
+
+    Being a subclass of scikit-learn's class, its instances pass `isinstance` checks, and its private hooks work.
+    """
+
+    def dispatch(name: str, hooks: tuple[str, ...]) -> Any:
+        ours, theirs = getattr(own, name), getattr(original, name, None)
+
+        def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+            reason = _fallback_reason(self, original, X, hooks)
+            if reason is None or theirs is None:
+                return ours(self, X, *args, **kwargs)
+            logger.info("%s.%s falls back to scikit-learn: %s", original.__name__, name, reason)
+            return theirs(self, X, *args, **kwargs)
+
+        method.__name__, method.__doc__ = name, ours.__doc__
+        method.__signature__ = inspect.signature(ours)  # type: ignore[attr-defined]
+        return method
+
+    body: dict[str, Any] = {name: dispatch(name, FIT_HOOKS + SCORE_HOOKS) for name in ("fit", "fit_predict")}
+    for name in ("predict", "predict_proba", "score_samples", "score", "aic", "bic"):
+        if hasattr(own, name):
+            body[name] = dispatch(name, SCORE_HOOKS)
+    extra = dict.fromkeys(set(own._constraints) - set(original._parameter_constraints), "no_validation")  # done by ours
+    body["_parameter_constraints"] = original._parameter_constraints | extra
+    body |= {"__doc__": own.__doc__, "__module__": __name__, "__init__": own.__init__}
+    return type(original.__name__, (own, original), body)
+
+
+def __getattr__(name: str) -> Any:
+    """The replacements, made at first use and then kept: pickles name them as fastgmm.estimators.interop.<class>."""
+    if not name.startswith("Patched") or name[7:] not in OWN_CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    own = OWN_CLASSES[name[7:]]
+    replacement = _make_replacement(_original(name[7:]), own)
+    replacement.__qualname__ = name
+    globals()[name] = replacement
+    return replacement
+
+
+def _original(name: str) -> type[Any]:
+    """scikit-learn's own class, whether or not its public name is patched."""
+    _sklearn_mixture()
+    home = {"GaussianMixture": "_gaussian_mixture", "BayesianGaussianMixture": "_bayesian_mixture"}[name]
+    original: type[Any] = getattr(sys.modules[f"sklearn.mixture.{home}"], name)
+    return original
+
+
+class SklearnPatch:
+    """The handle of `patch_sklearn`: a context manager that unpatches at its end.
+
+    Attributes
+    ----------
+    not_replaced : list of str
+        Names bound to scikit-learn's classes before the patch, such as 'pyod.models.gmm.GaussianMixture': they keep
+        them. Import those modules after `patch_sklearn`.
+    """
+
+    def __init__(self, not_replaced: list[str]) -> None:
+        self.not_replaced = not_replaced
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        unpatch_sklearn()
+
+
+def patch_sklearn() -> SklearnPatch:
+    """Put fastgmm's classes in the place of `sklearn.mixture.GaussianMixture` and `BayesianGaussianMixture`.
+
+    Whoever imports or looks these names up afterwards gets classes that take the same parameters, give the same
+    attributes and are subclasses of scikit-learn's. Subclasses that override private methods of scikit-learn's,
+    arrays of other libraries under `array_api_dispatch`, and everything within `sklearn_compatibility` are fitted by
+    scikit-learn as before; the logger "fastgmm" tells the reason at level INFO, and warns of names that were imported
+    before and keep the old classes.
+
+    Returns
+    -------
+    SklearnPatch
+        Usable in a `with` statement; `unpatch_sklearn()` ends the patch as well. Patching twice changes nothing.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    """
+    mixture = _sklearn_mixture()
+    originals = {id(_original(name)) for name in OWN_CLASSES}
+    not_replaced = sorted(
+        f"{module_name}.{name}"
+        for module_name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and not module_name.startswith(("sklearn.mixture", "fastgmm."))
+        for name, value in list(vars(module).items())
+        if id(value) in originals
+    )
+    if not_replaced:
+        logger.warning(
+            "imported before patch_sklearn and therefore still scikit-learn's: %s. Import them after it.",
+            ", ".join(not_replaced),
+        )
+    for name in OWN_CLASSES:
+        setattr(mixture, name, getattr(sys.modules[__name__], f"Patched{name}"))
+    return SklearnPatch(not_replaced)
+
+
+@contextmanager
+def sklearn_compatibility() -> Iterator[None]:
+    """Within it, patched classes run scikit-learn's own code: its numbers to the last bit, its defects included.
+
+    For finding out whether a change of results comes from fastgmm; the README lists the differences. It holds for the
+    thread or task that entered it, not for worker processes.
+    """
+    token = _compatible.set(True)
+    try:
+        yield
+    finally:
+        _compatible.reset(token)
+
+
+def unpatch_sklearn() -> None:
+    """Put scikit-learn's classes back; objects made meanwhile go on working."""
+    mixture = _sklearn_mixture()
+    for name in OWN_CLASSES:
+        setattr(mixture, name, _original(name))
+
+
+def from_sklearn(estimator: Any) -> Any:
+    """Return our estimator of the same name, with the parameters and fitted attributes of scikit-learn's.
+
+    Raises TypeError for anything else.
+    """
+    for name, own in OWN_CLASSES.items():
+        if isinstance(estimator, _original(name)):
+            params = {key: getattr(estimator, key) for key in _parameter_names(_original(name))}
+            params |= getattr(estimator, KEPT, {})
+            return _with_fitted(own(**copy.deepcopy(params)), estimator)
+    raise TypeError(
+        f"from_sklearn takes a sklearn.mixture.GaussianMixture or BayesianGaussianMixture. Got {type(estimator)!r}."
+    )
+
+
+def to_sklearn(estimator: Any) -> Any:
+    """Return scikit-learn's estimator with the parameters and fitted attributes of ours.
+
+    Parameters that scikit-learn does not have (n_jobs, callback, ...) are kept on it for `from_sklearn`, and have no
+    effect there. ValueError if `init_params` is not one of scikit-learn's names.
+    """
+    original = _original(next(name for name, own in OWN_CLASSES.items() if isinstance(estimator, own)))
+    if not isinstance(estimator.init_params, str):
+        raise ValueError(
+            "scikit-learn's init_params takes names only: set it to 'kmeans' or another name before to_sklearn."
+        )
+    names = _parameter_names(original)
+    params = estimator.get_params(deep=False)
+    other = original(**copy.deepcopy({name: params[name] for name in names}))
+    kept = {name: value for name, value in params.items() if name not in names}
+    if any(value is not None for value in kept.values()):
+        setattr(other, KEPT, kept)
+    return _with_fitted(other, estimator)
+
+
+def _parameter_names(original: type[Any]) -> list[str]:
+    names: list[str] = original._get_param_names()
+    return names
+
+
+def _with_fitted(target: Any, source: Any) -> Any:
+    """Copy the fitted attributes, whose names end with an underscore."""
+    for name, value in vars(source).items():
+        if name.endswith("_") and not name.startswith("_"):
+            setattr(target, name, copy.deepcopy(value))
+    return target
