@@ -86,6 +86,13 @@ def test_whole_fits_take_scikit_learns_steps(start, tol, blobs):
     assert_same_parameters(model, peer, rtol=1e-8)
 
 
+@pytest.mark.parametrize("n_iter", [1, 10, 100])
+def test_parameters_stay_scikit_learns_over_many_iterations(start, n_iter, blobs):
+    model, peer = fit_both(blobs[0], start | {"tol": 0.0, "max_iter": n_iter})
+    assert model.n_iter_ == peer.n_iter_ == n_iter
+    assert_same_parameters(model, peer, rtol=1e-10)
+
+
 @pytest.mark.parametrize("fitted_dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.float16])
 def test_results_have_scikit_learns_dtype_for_every_mixture_of_dtypes(fitted_dtype, dtype, blobs):

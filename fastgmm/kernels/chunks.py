@@ -9,7 +9,7 @@ components, 16 features): few chunks of 32 points in random order lack a compone
 from . import simd
 from ._compile import AS_WRITTEN, jit
 from .elementary import log_floor
-from .transpose import load_squares
+from .transpose import load_tiles
 
 COLUMNS = 4  # vectors of a chunk: enough independent chains of multiply-adds to hide their latency
 
@@ -28,7 +28,7 @@ def no_preparation(xt, p, parameters, scratch):
 @jit(fastmath=AS_WRITTEN)
 def load_block(X, first, count, shift, xt):
     """xt[d, p] = X[first + p, d] - shift[d] in float64, rounded to xt's dtype; zero beyond `count` rows."""
-    for p in range(load_squares(X, first, count, shift, xt), count):
+    for p in range(load_tiles(X, first, count, shift, xt), count):
         for d in range(X.shape[1]):
             xt[d, p] = X[first + p, d] - shift[d]
     if count < xt.shape[1]:
