@@ -59,6 +59,16 @@ def main() -> int:
     return compare_reports(old, new, arguments.normalise)
 
 
+def write_json(report: dict[str, object], path: Path | None) -> None:
+    """Write a report, if a path is given, in one step: whoever interrupts the run finds the last whole one."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    part.replace(path)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure in a process with clean variables; 1 if fastgmm or the reference failed."""
     wanted = {key: value for key, value in os.environ.items() if key not in BLAS_PRESETS}
@@ -80,10 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.contenders,
         arguments.repeats,
         arguments.seconds,
+        lambda report: write_json(report, arguments.output),
     )
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
     failed = failures(report)
     print("\n".join(["failed:", *failed]) if failed else "no failures")
     return 1 if failed else 0

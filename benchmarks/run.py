@@ -145,9 +145,18 @@ def best_peaks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_profile(
-    name: str, n_threads: int, kinds: list[str] | None, contenders: list[str] | None, repeats: int, seconds: float
+    name: str,
+    n_threads: int,
+    kinds: list[str] | None,
+    contenders: list[str] | None,
+    repeats: int,
+    seconds: float,
+    save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run the kinds of a profile (its own if None) with the contenders (its own if None)."""
+    """Run the kinds of a profile (its own if None) with the contenders (its own if None).
+
+    `save` gets the report after every case, so that a run that is interrupted leaves what it measured.
+    """
     profile = PROFILES[name]
     kinds = kinds or list(profile.kinds)
     installed = CONTENDERS if "iteration" in kinds else ESTIMATING
@@ -163,7 +172,7 @@ def run_profile(
         reason = record.get("absent") or record.get("not_comparable")
         if reason:
             print(f"{contender}: takes no part: {reason}")
-    report["failed_cases"] = []
+    report |= {"peaks": peaks, "failed_cases": []}
     for kind in kinds:
         report[kind] = []
         for case in profile.cases[kind]:
@@ -177,7 +186,9 @@ def run_profile(
             for row in rows:
                 report[kind].append({"case": str(case), **vars(case), **row})
                 print("\n".join(describe_row(kind, report[kind][-1])), flush=True)
+            save(report)
     report["peaks"] = best_peaks(peaks, measure_peaks(n_threads, seconds))
+    save(report)
     return report
 
 

@@ -20,12 +20,12 @@ import sklearn.mixture  # the consumers come after the patch
 SETTINGS = {"tol": 1e-10, "max_iter": 500, "random_state": 0}
 
 
-def make_rows(n: int = 900) -> tuple[np.ndarray, np.ndarray]:
+def make_rows(counts: tuple[int, ...] = (300, 300, 300)) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(11)
-    labels = np.arange(n) % 3
+    labels = rng.permutation(np.repeat(np.arange(3), counts))
     centers = np.array([[0.0, 0.0, 0.0], [8.0, 1.0, -3.0], [-4.0, 9.0, 4.0]])
     spread = np.array([[1.0, 0.5, 2.0], [0.7, 1.5, 1.0], [1.2, 1.0, 0.8]])
-    return centers[labels] + rng.normal(size=(n, 3)) * spread[labels], labels
+    return centers[labels] + rng.normal(size=(len(labels), 3)) * spread[labels], labels
 
 
 def pyod_detector() -> dict[str, np.ndarray]:
@@ -73,7 +73,7 @@ def grid_search() -> dict[str, np.ndarray]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    X, _ = make_rows()
+    X, _ = make_rows((1000, 200, 60))
     pipeline = make_pipeline(StandardScaler(), sklearn.mixture.GaussianMixture(**SETTINGS))
     grid = {
         "gaussianmixture__n_components": [1, 3],

@@ -95,7 +95,7 @@ def _store_rows(typingctx, tile, count, array, i, p):
 
 
 def _rows_of(n_features):
-    """The loop over rows of this many features: up to a third of the time of 8 x 8 tiles, which waste most of a load."""
+    """The loop over rows of this many features, which would use a part of each row of an 8 x 8 tile."""
 
     @jit(fastmath=AS_WRITTEN, name=f"load_rows_of_{n_features}")
     def load_rows(X, first, whole, shift, xt):
