@@ -105,6 +105,8 @@ def test_scikit_learns_common_tests_of_the_mixtures_pass(tmp_path):
 @pytest.fixture(scope="module")
 def consumed(tmp_path_factory):
     """What the consumers give with scikit-learn's classes and with ours, by name."""
+    for module in ("pyod", "skimage", "sklego"):
+        pytest.importorskip(module)
     folder = tmp_path_factory.mktemp("consumers")
     results = []
     for mode in ("stock", "patched"):
@@ -123,8 +125,6 @@ def consumed(tmp_path_factory):
 @pytest.mark.parametrize("consumer", CONSUMERS)
 def test_consumers_give_the_same_answers_with_the_patch(consumed, consumer):
     """Within 1e-4: both converge (tol 1e-10), from different starts."""
-    for module in ("pyod", "skimage", "sklego"):
-        pytest.importorskip(module)
     stock, patched = consumed
     assert str(stock[f"{consumer}/class"]).startswith("sklearn.mixture.")
     assert str(patched[f"{consumer}/class"]) == "fastgmm.estimators.interop"

@@ -1,6 +1,8 @@
 """What the estimators share, and the only module that knows whether scikit-learn is installed."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import exceptions
 from ..model import sampling
-from ..model.density import MixtureKernels
+from ..model.density import MixtureKernels, NonFiniteRowsError
 from ..model.parameters import MixtureParameters
 from ..representation.source import ArraySource
 from ..threads import thread_limit
-from ._validation import as_matrix, check_finite, check_random_state, check_sample_weight
+from ._validation import as_matrix, check_random_state, check_sample_weight, raise_nonfinite
 
 try:
     from sklearn.base import BaseEstimator, DensityMixin
@@ -108,9 +110,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
 
-    def _read(
-        self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None, finite: bool = True
-    ) -> ArraySource:
+    def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> ArraySource:
         """Check X and its column names and return its rows; with `reset` remember width and names.
 
         With `model_dtype`, rows are read in the precision that X and the model promote to.
@@ -122,10 +122,16 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         dtype = None
         if model_dtype is not None:
             dtype = np.result_type(model_dtype, array.dtype if array.dtype.kind == "f" else np.float64)
-        source = ArraySource(array, dtype)
-        if finite:
-            check_finite(source, owner, self._column_names())
-        return source
+        return ArraySource(array, dtype)
+
+    @contextmanager
+    def _naming_nonfinite(self, source: ArraySource) -> Iterator[None]:
+        """Turn the kernels' word of NaN or infinity into the ValueError that names row and column."""
+        try:
+            yield
+        except NonFiniteRowsError:
+            raise_nonfinite(source, type(self).__name__, self._column_names())
+            raise AssertionError("the kernels met a value that is not finite") from None
 
     def _column_names(self) -> NDArray[Any] | None:
         return getattr(self, "feature_names_in_", None)
@@ -146,7 +152,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self._check_is_fitted()
         source, kernels = self._score_input(X)
         labels = np.empty(source.n_samples, np.int64)
-        with thread_limit(self.n_jobs):
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             kernels.score(source.chunks(), labels=labels)
         return labels
 
@@ -155,7 +161,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self._check_is_fitted()
         source, kernels = self._score_input(X)
         resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
-        with thread_limit(self.n_jobs):
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             kernels.score(source.chunks(), resp=resp)
         return resp
 
@@ -164,7 +170,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self._check_is_fitted()
         source, kernels = self._score_input(X)
         log_prob_norm = np.empty(source.n_samples, source.dtype)
-        with thread_limit(self.n_jobs):
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             kernels.score(source.chunks(), log_prob_norm=log_prob_norm)
         return log_prob_norm
 
@@ -221,6 +227,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self._check_is_fitted()
         source, kernels = self._score_input(X)
         weight = check_sample_weight(sample_weight, source.n_samples)
-        with thread_limit(self.n_jobs):
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             total = kernels.log_likelihood(source.chunks(), weight)
         return total, float(source.n_samples if weight is None else weight.sum())

@@ -124,7 +124,7 @@ class EMEstimator(MixtureEstimator):
         before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
         try:
             with thread_limit(self.n_jobs):
-                source = self._read(X, reset=True, min_samples=2, finite=False)
+                source = self._read(X, reset=True, min_samples=2)
                 problem = self._problem(source, sample_weight)
                 plan = self._plan(problem)
                 result, log_likelihood, labels = self._run(problem, plan, want_labels)

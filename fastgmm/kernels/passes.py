@@ -101,18 +101,19 @@ def load_weight(sample_weight, first, count, weight):
 
 
 @jit()
-def write_labels(weighted_log_prob, best, first, count, out):
-    """out[first + p] = the first component of largest log-probability; best: (block,) scratch."""
-    labels = out[first : first + count]
+def write_labels(weighted_log_prob, peak, label, first, count, out):
+    """out[first + p] = the first component of largest log-probability, which is peak[p]; label: (block,) scratch.
+
+    Labels are found as floats: beside float32 rows, integers of 64 bits take twice the time.
+    """
+    label[:] = 0
+    for k in range(weighted_log_prob.shape[0] - 1, 0, -1):
+        row, number = weighted_log_prob[k], label.dtype.type(k)
+        for p in range(label.shape[0]):
+            label[p] = number if row[p] >= peak[p] else label[p]
+    row = weighted_log_prob[0]
     for p in range(count):
-        labels[p] = 0
-        best[p] = weighted_log_prob[0, p]
-    for k in range(1, weighted_log_prob.shape[0]):
-        row = weighted_log_prob[k]
-        for p in range(count):
-            better = row[p] > best[p]
-            best[p] = row[p] if better else best[p]
-            labels[p] = k if better else labels[p]
+        out[first + p] = 0 if row[p] >= peak[p] else np.int64(label[p])
 
 
 @jit()
@@ -243,7 +244,7 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
         if log_prob:
             write_log_prob(block_resp, first, count, output.log_prob)
         if labels:
-            write_labels(block_resp, total, first, count, output.labels)
+            write_labels(block_resp, peak, total, first, count, output.labels)
         if scores:
             call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
             compute_log_prob_norm(peak, total, log_prob_norm)

@@ -40,6 +40,10 @@ def compute_log_const(parameters: MixtureParameters) -> Array:
     return log_weights + log_det - 0.5 * n_features * np.log(2 * np.pi)
 
 
+class NonFiniteRowsError(Exception):
+    """Internal: rows to score hold NaN or infinity. Their densities underflow, so that only such rows are looked at."""
+
+
 class MixtureKernels:
     """A mixture prepared for the kernels of its covariance type: shifted, padded, in the dtype of the rows.
 
@@ -160,7 +164,8 @@ class MixtureKernels:
         """Fill the given arrays (one entry per row) with log-densities in nats, labels and responsibilities.
 
         `log_prob` gets the weighted log-densities of the components. Nothing of size n_samples x n_components exists
-        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential.
+        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError if rows
+        hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
         """
         from ..kernels import parallel
         from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
@@ -206,6 +211,8 @@ class MixtureKernels:
 
         Their log-density may be -inf, but the nearest component is known and probabilities are never NaN.
         """
+        if not np.isfinite(block).all():
+            raise NonFiniteRowsError
         n_components = len(self.parameters.means)
         factors, _ = self.structure.kernel_factors(self.parameters, self.means)
         factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
