@@ -164,8 +164,8 @@ class MixtureKernels:
         """Fill the given arrays (one entry per row) with log-densities in nats, labels and responsibilities.
 
         `log_prob` gets the weighted log-densities of the components. Nothing of size n_samples x n_components exists
-        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError if rows
-        hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
+        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError
+        if rows hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
         """
         from ..kernels import parallel
         from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
