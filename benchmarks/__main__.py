@@ -23,6 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--kinds", nargs="+", choices=KINDS, help="default: the profile's")
     run.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all that are installed")
     run.add_argument("--threads", type=int, default=available_cores(), help="default: all this process may use")
+    run.add_argument("--cases", default="", metavar="REGEX", help="only cases whose name matches, such as -full-")
     run.add_argument("--repeats", type=int, default=5, help="rounds of all contenders")
     run.add_argument("--seconds", type=float, default=0.2, help="of extra iterations in each timed fit")
     run.add_argument("--output", type=Path, metavar="JSON", help="write the report to this file")
@@ -88,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.threads,
         arguments.kinds,
         arguments.contenders,
+        arguments.cases,
         arguments.repeats,
         arguments.seconds,
         lambda report: write_json(report, arguments.output),

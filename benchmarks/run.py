@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,12 +150,14 @@ def run_profile(
     n_threads: int,
     kinds: list[str] | None,
     contenders: list[str] | None,
+    cases: str,
     repeats: int,
     seconds: float,
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run the kinds of a profile (its own if None) with the contenders (its own if None).
+    """Run the kinds of a profile (its own if None) with the contenders (its own if None) on cases that match.
 
+    `cases` is a regular expression, searched for in names such as 300000x16-k32-full-float64.
     `save` gets the report after every case, so that a run that is interrupted leaves what it measured.
     """
     profile = PROFILES[name]
@@ -175,7 +178,7 @@ def run_profile(
     report |= {"peaks": peaks, "failed_cases": []}
     for kind in kinds:
         report[kind] = []
-        for case in profile.cases[kind]:
+        for case in (case for case in profile.cases[kind] if re.search(cases, str(case))):
             try:
                 rows = ROWS[kind](case, session)
             except Exception as error:  # a case that fails as a whole is a result, and the long run goes on
