@@ -101,19 +101,11 @@ def load_weight(sample_weight, first, count, weight):
 
 
 @jit()
-def write_labels(weighted_log_prob, peak, label, first, count, out):
-    """out[first + p] = the first component of largest log-probability, which is peak[p]; label: (block,) scratch.
-
-    Labels are found as floats: beside float32 rows, integers of 64 bits take twice the time.
-    """
-    label[:] = 0
-    for k in range(weighted_log_prob.shape[0] - 1, 0, -1):
-        row, number = weighted_log_prob[k], label.dtype.type(k)
-        for p in range(label.shape[0]):
-            label[p] = number if row[p] >= peak[p] else label[p]
-    row = weighted_log_prob[0]
+def write_labels(label, first, count, out):
+    """out[first + p] = label[p], as an integer."""
+    rows = out[first : first + count]
     for p in range(count):
-        out[first + p] = 0 if row[p] >= peak[p] else np.int64(label[p])
+        rows[p] = np.int64(label[p])
 
 
 @jit()
@@ -179,7 +171,8 @@ def padded_components(n_components):
 class BlockFunctions(NamedTuple):
     """What a covariance type does with a block: addresses (calls.py) and whether distances pass between the two.
 
-    compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total) scores the block;
+    compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores the
+    block;
     accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds it up.
     """
 
@@ -199,7 +192,9 @@ def block_functions(module, parameters):
     number = numba.from_dtype(parameters.means.dtype)
     values, sums = ([numba.types.Array(kind, n, "C") for n in range(5)] for kind in (number, numba.float64))
     kind = numba.typeof(parameters)
-    scoring = (values[2], kind, values[2], values[2], values[1], numba.boolean, values[2], values[1], values[1])
+    rows = numba.types.Array(number, 2, "C", readonly=True)
+    where = (rows, numba.int64)
+    scoring = (values[2], kind, *(values[2],) * 2, values[1], *where, numba.boolean, values[2], *(values[1],) * 2)
     offsets = numba.types.Array(numba.int64, 1, "C")
     adding = (values[2], values[2], sums[1], values[2], offsets, kind, values[2], sums[2], sums[3])
     _block_functions[key] = BlockFunctions(
@@ -238,13 +233,13 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
         count = min(block, X.shape[0] - first)
         load_block(X, first, count, parameters.shift, xt)
         load_weight(sample_weight, first, count, weight)
-        scoring = (xt, parameters, scratch, mahalanobis, weight)
+        scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
         if labels or log_prob or (resp.shape[0] > 0 and mahalanobis.shape[0] > 0):  # or for the distances alone
             call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
         if log_prob:
             write_log_prob(block_resp, first, count, output.log_prob)
         if labels:
-            write_labels(block_resp, peak, total, first, count, output.labels)
+            write_labels(total, first, count, output.labels)
         if scores:
             call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
             compute_log_prob_norm(peak, total, log_prob_norm)

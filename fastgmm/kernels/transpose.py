@@ -126,9 +126,9 @@ def load_tiles(X, first, count, shift, xt):
     # A tile reads 8 entries of a row from its first feature on, the last rows of X beyond its end.
     safe = n_samples if n_features >= 8 else n_samples - (8 + n_features - 1) // n_features
     whole = max(0, min(count, safe - first)) // lanes * lanes
-    for start in range(0, n_features, 8):
-        d = max(0, min(start, n_features - 8))
-        for p in range(0, whole, lanes):
+    for p in range(0, whole, lanes):
+        for start in range(0, n_features, 8):
+            d = max(0, min(start, n_features - 8))
             tile = _load_transposed(X, first + p, d, shift, xt)
             _store_rows(tile, n_features, xt, d, p)
     return whole

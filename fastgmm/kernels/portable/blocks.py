@@ -48,6 +48,16 @@ def compute_weighted_log_prob(log_const, mahalanobis, weighted_log_prob, peak):
 
 
 @jit()
+def find_labels(weighted_log_prob, peak, label):
+    """label[p] = the first component whose log-probability is peak[p]; floats, all (block,)."""
+    label[:] = 0
+    for k in range(weighted_log_prob.shape[0] - 1, -1, -1):
+        row, number = weighted_log_prob[k], label.dtype.type(k)
+        for p in range(label.shape[0]):
+            label[p] = number if row[p] >= peak[p] else label[p]
+
+
+@jit()
 def compute_unnormalised_resp_inplace(weighted_log_prob, peak, total):
     """Overwrite log-probabilities by exp(value - peak) and `total` by their sum over components."""
     total[:] = 0
@@ -63,10 +73,14 @@ def make_e_step(name, compute_mahalanobis):
     """Compose the `compute_resp` of a covariance type from its distances."""
 
     @jit(by_address=True, name=f"portable.{name}.compute_resp")
-    def compute_resp(xt, parameters, scratch, mahalanobis, weight, only_log_prob, resp, peak, total):
+    def compute_resp(
+        xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total
+    ):
         compute_mahalanobis(xt, parameters, scratch, mahalanobis)
         compute_weighted_log_prob(parameters.log_const, mahalanobis, resp, peak)
-        if not only_log_prob:
+        if only_log_prob:
+            find_labels(resp, peak, total)
+        else:
             compute_unnormalised_resp_inplace(resp, peak, total)
             for k in range(resp.shape[0]):
                 row = resp[k]
