@@ -117,10 +117,9 @@ def check_contender(
         predicted = predict_iteration_seconds(X, start, fit)
         if predicted > LONGEST_ITERATION:
             return {"skipped": f"too slow at this size: more than {LONGEST_ITERATION:.0f} s per iteration"}
-        begin = perf_counter()
-        mixture = fit(X, start, CHECKED_ITERATIONS)
-        seconds = perf_counter() - begin
-        log_likelihood = total_log_likelihood(X[:CHECKED_ROWS], mixture, start.covariance_type)
+        fitted: list[Mixture] = []
+        seconds = clock(lambda: fitted.append(fit(X, start, CHECKED_ITERATIONS)))
+        log_likelihood = total_log_likelihood(X[:CHECKED_ROWS], fitted[0], start.covariance_type)
     # One contender's failure is a result, and no reason to lose the other cells of a long run: whatever a foreign
     # library raises (OpenCV has its own class, JAX and PyTorch raise RuntimeError).
     except Exception as error:

@@ -29,6 +29,12 @@ ATOL_ONE_STEP = 1e-10
 ATOL_FLOAT32 = 2e-5
 
 
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch):
+    """Nothing here needs exact times."""
+    monkeypatch.setattr(measure, "SETTLE", 0.0)
+
+
 @pytest.fixture(params=COVARIANCE_TYPES)
 def problem(request):
     case = cases.Case(4_000, 4, 5, request.param, "float64")

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastgmm.kernels import elementary, passes, simd
+from fastgmm.kernels import elementary, exponential, passes, simd
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels, StatisticsPass
@@ -33,7 +33,7 @@ def _map_exp(x, out):
 @numba.njit
 def _map_exp_of_tiles(x, out):
     for p in range(0, x.shape[0], simd.LANE_BYTES // x.itemsize):
-        simd.store(simd.exp(simd.load(x, 0, p, 1, 1)), out, 0, p)
+        simd.store(exponential.exp(simd.load(x, 0, p, 1, 1)), out, 0, p)
 
 
 @numba.njit

@@ -9,6 +9,7 @@ components, 16 features): few chunks of 32 points in random order lack a compone
 from . import simd
 from ._compile import AS_WRITTEN, jit
 from .elementary import log_floor
+from .exponential import exp
 from .transpose import load_tiles
 
 COLUMNS = 4  # vectors of a chunk: enough independent chains of multiply-adds to hide their latency
@@ -113,9 +114,7 @@ def make_e_step(name, prepare_chunk, compute_distances, n_rows):
         return peak
 
     @jit(by_address=True, fastmath=AS_WRITTEN, name=f"{name}.compute_resp")
-    def compute_resp(
-        xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total
-    ):
+    def compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total):
         """resp[k, p] = weight[p] times the responsibility; total[p] = sum_k exp(log_prob[k, p] - peak[p]).
 
         log_prob = log weight + log density, not under a finite floor, and peak its maximum over components. With
@@ -131,7 +130,7 @@ def make_e_step(name, prepare_chunk, compute_distances, n_rows):
                 continue
             s = simd.zeros(xt, 1, COLUMNS)
             for k in range(resp.shape[0]):
-                value = simd.exp(simd.load(resp, k, p, 1, COLUMNS) - highest)
+                value = exp(simd.load(resp, k, p, 1, COLUMNS) - highest)
                 simd.store(value, resp, k, p)
                 s += value
             simd.store(s, total, 0, p)

@@ -171,9 +171,8 @@ def padded_components(n_components):
 class BlockFunctions(NamedTuple):
     """What a covariance type does with a block: addresses (calls.py) and whether distances pass between the two.
 
-    compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores the
-    block;
-    accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds it up.
+    compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores,
+    accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds up.
     """
 
     compute_resp: int

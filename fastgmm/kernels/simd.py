@@ -16,7 +16,6 @@ import os
 from functools import reduce
 
 import numba
-import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
@@ -25,8 +24,6 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
-
-from . import elementary
 
 
 def _lane_bytes():
@@ -68,7 +65,7 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.ArrayType(fe_type.vector, fe_type.size))
 
 
-def _unpack(builder, value, tile):
+def unpack(builder, value, tile):
     """Return the vectors of a tile, row by row."""
     return [builder.extract_value(value, i) for i in range(tile.size)]
 
@@ -86,7 +83,8 @@ def mask(indices):
     return ir.Constant(ir.VectorType(_I32, len(indices)), [ir.Constant(_I32, i) for i in indices])
 
 
-def _splat(builder, scalar, vector):
+def splat(builder, scalar, vector):
+    """Return a vector with this number, Python's or LLVM's, in every lane."""
     if isinstance(scalar, float):
         return ir.Constant(vector, [ir.Constant(vector.element, scalar)] * vector.count)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
@@ -122,8 +120,8 @@ def _spread(context, builder, kind, value, tile):
     """Return the vectors of an operand, broadcast to the shape of `tile`."""
     if not isinstance(kind, Tile):
         scalar = context.cast(builder, value, kind, tile.dtype)
-        return [_splat(builder, scalar, tile.vector)] * tile.size
-    vectors = _unpack(builder, value, kind)
+        return [splat(builder, scalar, tile.vector)] * tile.size
+    vectors = unpack(builder, value, kind)
     rows = [r % kind.n_rows * kind.n_columns for r in range(tile.n_rows)]
     return [vectors[row + c % kind.n_columns] for row in rows for c in range(tile.n_columns)]
 
@@ -155,7 +153,8 @@ _register((operator.mul, operator.imul), "fmul")
 _register((operator.truediv, operator.itruediv), "fdiv")
 
 
-def _fused(builder, a, b, c):
+def fused(builder, a, b, c):
+    """Return the vector a * b + c, rounded once."""
     name = f"llvm.fma.v{a.type.count}f{64 if isinstance(a.type.element, ir.DoubleType) else 32}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
     return builder.call(function, [a, b, c])
@@ -168,7 +167,7 @@ def multiply_add(typingctx, a, b, c):
 
     def codegen(context, builder, sig, args):
         a, b, c = (_spread(context, builder, kind, value, tile) for kind, value in zip(sig.args, args, strict=True))
-        return pack(builder, [_fused(builder, *entry) for entry in zip(a, b, c, strict=True)])
+        return pack(builder, [fused(builder, *entry) for entry in zip(a, b, c, strict=True)])
 
     return tile(a, b, c), codegen
 
@@ -191,8 +190,8 @@ def any_greater(typingctx, tile, number):
     """Return 1 if some lane exceeds the number, else 0."""
 
     def codegen(context, builder, sig, args):
-        limit = _splat(builder, context.cast(builder, args[1], sig.args[1], tile.dtype), tile.vector)
-        found = [builder.fcmp_ordered(">", vector, limit) for vector in _unpack(builder, args[0], tile)]
+        limit = splat(builder, context.cast(builder, args[1], sig.args[1], tile.dtype), tile.vector)
+        found = [builder.fcmp_ordered(">", vector, limit) for vector in unpack(builder, args[0], tile)]
         while len(found) > 1:
             found = [builder.or_(found[0], found[1]), *found[2:]]
         bits = builder.bitcast(found[0], ir.IntType(tile.lanes))
@@ -206,9 +205,9 @@ def add_squares(typingctx, total, tile):
     """Return total + the (1, C) sums over the rows of tile^2."""
 
     def codegen(context, builder, sig, args):
-        sums = _unpack(builder, args[0], total)
-        for i, vector in enumerate(_unpack(builder, args[1], tile)):
-            sums[i % tile.n_columns] = _fused(builder, vector, vector, sums[i % tile.n_columns])
+        sums = unpack(builder, args[0], total)
+        for i, vector in enumerate(unpack(builder, args[1], tile)):
+            sums[i % tile.n_columns] = fused(builder, vector, vector, sums[i % tile.n_columns])
         return pack(builder, sums)
 
     return total(total, tile), codegen
@@ -219,7 +218,7 @@ def sum_columns(typingctx, tile):
     """Return the (R, 1) sums over the columns."""
 
     def codegen(context, builder, sig, args):
-        vectors = _unpack(builder, args[0], tile)
+        vectors = unpack(builder, args[0], tile)
         rows = [vectors[first : first + tile.n_columns] for first in range(0, tile.size, tile.n_columns)]
         return pack(builder, [reduce(builder.fadd, row) for row in rows])
 
@@ -231,7 +230,7 @@ def largest_rows(typingctx, tile):
     """Return the (1, C) maxima over the rows."""
 
     def codegen(context, builder, sig, args):
-        vectors = _unpack(builder, args[0], tile)
+        vectors = unpack(builder, args[0], tile)
         best = vectors[: tile.n_columns]
         for i, vector in enumerate(vectors[tile.n_columns :]):
             c = i % tile.n_columns
@@ -239,67 +238,6 @@ def largest_rows(typingctx, tile):
         return pack(builder, best)
 
     return Tile(tile.dtype, 1, tile.n_columns)(tile), codegen
-
-
-_EXP64 = (1.0000000000000007, 0.5000000000000001, 0.16666666664209706, 0.041666666663595475, 0.008333472974951229)
-_EXP64 = (*_EXP64, 0.0013889063440655327)
-_EXP32 = (1.0, 0.5000146627426147, 0.1666695922613144)
-
-
-def _look_up(builder, values, index):
-    """values[lane of index % 16] in every lane: one shuffle."""
-    vector = index.type
-    wide = vector.element.width == 64
-    parts = [ir.Constant(vector, [ir.Constant(vector.element, int(v)) for v in half]) for half in np.split(values, 1 + wide)]
-    name = "llvm.x86.avx512." + ("vpermi2var.q.512" if wide else "permvar.si.512")
-    arguments = [parts[0], index, parts[1]] if wide else [parts[0], index]
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * len(arguments)), name)
-    return builder.call(function, arguments)
-
-
-@intrinsic
-def exp(typingctx, tile):
-    """Exponential of numbers <= 0 to 1.5 ulp; 0 of NaN and below -708 (float32: -87).
-
-    exp(x) = 2^(n / 16) (1 + r p(r)) with r = x - n ln2 / 16: a table of 16 powers, indexed by the low bits of n, and
-    polynomials p for |r| <= ln2 / 32 (Chebyshev interpolation, 2e-17 and 3e-9 of the result). Two thirds of the
-    multiplications of elementary.py's, which has no table because loops over tables do not vectorise.
-    """
-
-    def codegen(context, builder, sig, args):
-        if tile.dtype == types.float64:
-            coefs, number, mantissa = _EXP64, np.float64, 52
-            names = ("LOWEST64", "LOG2E64", "ROUND64", "LN2_HI64", "LN2_LO64")
-        else:
-            coefs, number, mantissa = _EXP32, np.float32, 23
-            names = ("LOWEST32", "LOG2E32", "ROUND32", "LN2_HI32", "LN2_LO32")
-        lowest, log2e, shift, ln2_high, ln2_low = (float(getattr(elementary, name)) for name in names)
-        lowest += 1  # no power below is denormal
-        constants = (lowest, 16 * log2e, shift, ln2_high / 16, ln2_low / 16, 0.0)
-        lowest, log2e, shift, ln2_high, ln2_low, zero = (_splat(builder, c, tile.vector) for c in constants)
-        coefs = [_splat(builder, c, tile.vector) for c in coefs]
-        whole = ir.VectorType(ir.IntType(tile.dtype.bitwidth), tile.lanes)
-        places = ir.Constant(whole, [ir.Constant(whole.element, mantissa - 4)] * tile.lanes)
-        # The bits of 2^(j / 16) less those that adding n << (mantissa - 4) contributes for its low bits j.
-        powers = np.exp2(np.arange(16) / 16).astype(number).view(f"i{tile.dtype.bitwidth // 8}")
-        powers = powers - (np.arange(16) << (mantissa - 4))
-
-        values = []
-        for x in _unpack(builder, args[0], tile):
-            shifted = _fused(builder, x, log2e, shift)
-            n = builder.fneg(builder.fsub(shifted, shift))
-            r = _fused(builder, n, ln2_low, _fused(builder, n, ln2_high, x))
-            p = coefs[-1]
-            for coef in coefs[-2::-1]:
-                p = _fused(builder, p, r, coef)
-            bits = builder.bitcast(shifted, whole)
-            power = builder.add(_look_up(builder, powers, bits), builder.shl(bits, places))
-            power = builder.bitcast(power, tile.vector)
-            value = _fused(builder, power, builder.fmul(p, r), power)
-            values.append(builder.select(builder.fcmp_ordered(">", x, lowest), value, zero))
-        return pack(builder, values)
-
-    return tile(tile), codegen
 
 
 # Memory. Shapes are literal numbers.
@@ -334,7 +272,7 @@ def store(typingctx, tile, array, i, p):
     def codegen(context, builder, sig, args):
         rows = address(context, builder, array, *args[1:], tile.n_rows)
         pointers = [_shift(builder, row, c * LANE_BYTES, tile.vector) for row in rows for c in range(tile.n_columns)]
-        for vector, pointer in zip(_unpack(builder, args[0], tile), pointers, strict=True):
+        for vector, pointer in zip(unpack(builder, args[0], tile), pointers, strict=True):
             builder.store(vector, pointer, align=LANE_BYTES)
         return context.get_dummy_value()
 
@@ -365,7 +303,7 @@ def _scalars(array, n_rows, addresses):
     def codegen(context, builder, sig, args):
         pointers = addresses(context, builder, tile, args)
         scalars = [builder.load(_shift(builder, pointer, 0, tile.vector.element)) for pointer in pointers]
-        return pack(builder, [_splat(builder, scalar, tile.vector) for scalar in scalars])
+        return pack(builder, [splat(builder, scalar, tile.vector) for scalar in scalars])
 
     return tile(array, types.int64, types.int64, n_rows), codegen
 
@@ -414,7 +352,7 @@ def add_sums(typingctx, tile, array, i, j):
     """array[i + r, j + c] += the sum of tile[r, c] over its lanes; float64, R and C powers of two."""
 
     def codegen(context, builder, sig, args):
-        vectors = _unpack(builder, args[0], tile)
+        vectors = unpack(builder, args[0], tile)
         rows = address(context, builder, sig.args[1], *args[1:], tile.n_rows)
         group, n_columns = min(tile.lanes, tile.size), tile.n_columns
         entries = ir.VectorType(ir.DoubleType(), n_columns)

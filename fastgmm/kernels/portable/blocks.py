@@ -73,9 +73,7 @@ def make_e_step(name, compute_mahalanobis):
     """Compose the `compute_resp` of a covariance type from its distances."""
 
     @jit(by_address=True, name=f"portable.{name}.compute_resp")
-    def compute_resp(
-        xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total
-    ):
+    def compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total):
         compute_mahalanobis(xt, parameters, scratch, mahalanobis)
         compute_weighted_log_prob(parameters.log_const, mahalanobis, resp, peak)
         if only_log_prob:
