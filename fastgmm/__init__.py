@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
+    from .model.conjugate import ConjugatePrior
 
 __version__ = "0.1.0"
 __all__ = [
     "BayesianGaussianMixture",
+    "ConjugatePrior",
     "GaussianMixture",
     "__version__",
     "from_sklearn",
@@ -25,6 +27,7 @@ __all__ = [
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators.bayesian_gaussian_mixture",
+    "ConjugatePrior": "fastgmm.model.conjugate",
     "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
     "from_sklearn": "fastgmm.estimators.interop",
     "patch_sklearn": "fastgmm.estimators.interop",

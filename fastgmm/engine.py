@@ -54,11 +54,12 @@ from numpy.typing import ArrayLike, NDArray
 from .estimators import _validation as check
 from .exceptions import InvalidParameterError
 from .model.covariance import STRUCTURES
-from .model.density import MixtureKernels, StatisticsPass
+from .model.density import MixtureKernels
+from .model.expectation import StatisticsPass
+from .model.maximisation import Maximiser
 from .model.parameters import MixtureParameters
 from .model.statistics import SufficientStatistics
 from .optimization.em import check_range
-from .optimization.em import m_step as _m_step
 from .representation.source import ArraySource
 from .threads import thread_limit
 
@@ -227,7 +228,7 @@ def m_step(
             f"These statistics hold second moments of shape {statistics.sum_outer.shape}; covariance_type="
             f"{covariance_type!r} takes {expected}. Pass the covariance_type of the mixture they were made with."
         )
-    return _m_step(statistics, covariance_type, reg_covar, np.zeros(statistics.means.shape[1]))
+    return Maximiser(covariance_type, reg_covar, np.zeros(statistics.means.shape[1]))(statistics)
 
 
 def _structure(covariance_type: str) -> Any:

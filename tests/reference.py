@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import logsumexp
 
@@ -192,3 +193,69 @@ CERTIFIED = [
         "tied": (-3331.049712585, 104), "full": (-3331.049712585, 104),
     }),
 ]  # fmt: skip
+
+
+def expected_log_posterior(X: np.ndarray, resp: np.ndarray, mixture: Mixture, prior: dict[str, object]) -> float:
+    """Expected log-density of rows, components and parameters, through SciPy's densities (inverse-Wishart, normal)."""
+    k = len(mixture.weights)
+    total = float(np.sum(resp * (log_gaussian_prob(X, mixture) + np.log(mixture.weights))))
+    total += float(stats.dirichlet.logpdf(mixture.weights, np.full(k, prior["weight_concentration"])))
+    dof, scale, precision = prior["degrees_of_freedom"], np.asarray(prior["scale"]), prior["mean_precision"]
+    if mixture.covariance_type == "tied":
+        total += stats.invwishart.logpdf(mixture.covariances, dof, scale)
+    elif mixture.covariance_type == "full":
+        total += sum(stats.invwishart.logpdf(covariance, dof, scale) for covariance in mixture.covariances)
+    else:
+        total += float(np.sum(stats.invgamma.logpdf(mixture.covariances, 0.5 * dof, scale=0.5 * scale)))
+    for mean, covariance in zip(mixture.means, dense_covariances(mixture), strict=True):
+        total += stats.multivariate_normal.logpdf(mean, prior["mean"], covariance / precision)
+    return float(total)
+
+
+def missing_log_prob(X: np.ndarray, mixture: Mixture) -> np.ndarray:
+    """Evaluate log N of each row's observed values under each component: (n, k)."""
+    covariances = dense_covariances(mixture)
+    result = np.zeros((len(X), len(mixture.weights)))
+    for i, row in enumerate(X):
+        seen = ~np.isnan(row)
+        for k in range(len(mixture.weights)):
+            if seen.any():
+                marginal = covariances[k][np.ix_(seen, seen)]
+                result[i, k] = stats.multivariate_normal.logpdf(row[seen], mixture.means[k, seen], marginal)
+    return result
+
+
+def missing_em_step(
+    X: np.ndarray, mixture: Mixture, sample_weight: np.ndarray, reg_covar: float = 0.0
+) -> tuple[Mixture, float]:
+    """One EM step with NaN missing at random, row by row; also the mean log-likelihood before it.
+
+    Ghahramani and Jordan (1994): the expected deviation of a missing value is its regression on the observed ones, and
+    the residual covariance is added to the scatter. Rows without any value are left out.
+    """
+    keep = ~np.isnan(X).all(axis=1)
+    X, sample_weight = X[keep], sample_weight[keep]
+    log_prob = missing_log_prob(X, mixture) + np.log(mixture.weights)
+    norm = logsumexp(log_prob, axis=1)
+    resp = np.exp(log_prob - norm[:, np.newaxis]) * sample_weight[:, np.newaxis]
+    (k, d), covariances = mixture.means.shape, dense_covariances(mixture)
+    nk, filled, residual = resp.sum(axis=0), np.empty((k, *X.shape)), np.zeros((k, d, d))
+    for i, row in enumerate(X):
+        o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        for j in range(k):
+            slope = np.linalg.solve(covariances[j][np.ix_(o, o)], covariances[j][np.ix_(o, m)]).T
+            filled[j, i] = row
+            filled[j, i, m] = mixture.means[j, m] + slope @ (row[o] - mixture.means[j, o])
+            rest = covariances[j][np.ix_(m, m)] - slope @ covariances[j][np.ix_(o, m)]
+            residual[j][np.ix_(m, m)] += resp[i, j] * rest
+    means = np.stack([resp[:, j] @ filled[j] / nk[j] for j in range(k)])
+    scatters = np.stack([(resp[:, j] * (filled[j] - means[j]).T) @ (filled[j] - means[j]) for j in range(k)]) + residual
+    kind = mixture.covariance_type
+    if kind == "full":
+        new = scatters / nk[:, np.newaxis, np.newaxis] + reg_covar * np.eye(d)
+    elif kind == "tied":
+        new = scatters.sum(axis=0) / nk.sum() + reg_covar * np.eye(d)
+    else:
+        variances = np.diagonal(scatters, axis1=1, axis2=2) / nk[:, np.newaxis] + reg_covar
+        new = variances if kind == "diag" else variances.mean(axis=1)
+    return Mixture(nk / nk.sum(), means, new, kind), float(sample_weight @ norm / sample_weight.sum())

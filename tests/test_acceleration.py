@@ -13,10 +13,10 @@ from fastgmm import GaussianMixture
 from fastgmm.datasets import make_mixture
 from fastgmm.exceptions import ConvergenceWarning, EmptyComponentWarning, InvalidParameterError, RegularizationWarning
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.density import StatisticsPass
+from fastgmm.model.expectation import StatisticsPass
+from fastgmm.model.maximisation import Maximiser
 from fastgmm.model.parameters import MixtureParameters
 from fastgmm.optimization import acceleration
-from fastgmm.optimization.em import m_step
 from fastgmm.representation.source import ArraySource, summarise_columns
 from tests.reference import COVARIANCE_TYPES
 
@@ -254,7 +254,7 @@ def test_the_default_is_plain_em_bit_for_bit(covariance_type):
     for lower_bound in model.lower_bounds_:
         statistics = estimate(parameters)
         assert statistics.log_likelihood / statistics.sum_resp.sum() == lower_bound
-        parameters = m_step(statistics, covariance_type, 1e-6, columns.variance)
+        parameters = Maximiser(covariance_type, 1e-6, columns.variance)(statistics)
     np.testing.assert_array_equal(model.means_, parameters.means)
     np.testing.assert_array_equal(model.precisions_cholesky_, parameters.precisions_cholesky)
 

@@ -12,7 +12,8 @@ import pytest
 from fastgmm.kernels import elementary, exponential, passes, simd
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.density import MixtureKernels, StatisticsPass
+from fastgmm.model.density import MixtureKernels
+from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
 from tests import reference
 
@@ -224,7 +225,8 @@ def test_blocks_are_aligned_to_cache_lines():
 RESULTS_OF_EVERY_TYPE = """
 import numpy as np, sys
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.density import MixtureKernels, StatisticsPass
+from fastgmm.model.density import MixtureKernels
+from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
 for name in sys.argv[1:]:
     shapes = [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]

@@ -149,29 +149,23 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
+        source = self._score_input(X)
         labels = np.empty(source.n_samples, np.int64)
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            kernels.score(source.chunks(), labels=labels)
+        self._score_rows(source, self._parameters(), labels=labels)
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each component for each row, shape (n_samples, n_components)."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
+        source = self._score_input(X)
         resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            kernels.score(source.chunks(), resp=resp)
+        self._score_rows(source, self._parameters(), resp=resp)
         return resp
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Return the log-density of each row in nats, shape (n_samples,)."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
+        source = self._score_input(X)
         log_prob_norm = np.empty(source.n_samples, source.dtype)
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            kernels.score(source.chunks(), log_prob_norm=log_prob_norm)
+        self._score_rows(source, self._parameters(), log_prob_norm=log_prob_norm)
         return log_prob_norm
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
@@ -210,23 +204,37 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             self.covariance_type,
         )
 
-    def _score_input(self, X: Any) -> tuple[ArraySource, MixtureKernels]:
-        """Check rows to score and prepare the parameters as they stand now."""
-        parameters = self._parameters()
-        model_dtype = np.result_type(self.means_, self.precisions_cholesky_)
-        source = self._read(X, reset=False, model_dtype=model_dtype)
-        if source.n_features != parameters.means.shape[1]:
+    def _score_input(self, X: Any) -> ArraySource:
+        """Check that the model is fitted, and the rows to score."""
+        self._check_is_fitted()
+        source = self._read(X, reset=False, model_dtype=np.result_type(self.means_, self.precisions_cholesky_))
+        n_features = np.shape(self.means_)[1]
+        if source.n_features != n_features:
             raise ValueError(
-                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
-                f"{parameters.means.shape[1]} features as input."
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting {n_features} features as "
+                "input."
             )
-        return source, MixtureKernels(parameters, source.dtype)
+        return source
+
+    def _score_rows(self, source: ArraySource, parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
+        """Fill `log_prob_norm`, `labels` or `resp`, one entry per row; ValueError naming the first NaN or infinity."""
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
+            MixtureKernels(parameters, source.dtype).score(source.chunks(), **outputs)
+
+    def _total_log_likelihood(
+        self,
+        source: ArraySource,
+        parameters: MixtureParameters,
+        sample_weight: NDArray[np.float64] | None,
+        labels: NDArray[np.int64] | None = None,
+    ) -> float:
+        """Weighted total log-likelihood of rows in nats; `labels` are filled on the way."""
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
+            return MixtureKernels(parameters, source.dtype).log_likelihood(source.chunks(), sample_weight, labels)
 
     def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Weighted total log-likelihood and total weight."""
-        self._check_is_fitted()
-        source, kernels = self._score_input(X)
+        source = self._score_input(X)
         weight = check_sample_weight(sample_weight, source.n_samples)
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            total = kernels.log_likelihood(source.chunks(), weight)
+        total = self._total_log_likelihood(source, self._parameters(), weight)
         return total, float(source.n_samples if weight is None else weight.sum())

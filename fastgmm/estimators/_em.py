@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES
-from ..model.density import MixtureKernels
-from ..model.parameters import MixtureParameters
+from ..model.maximisation import Maximiser
+from ..model.parameters import Array, MixtureParameters
 from ..model.priors import MixturePrior
-from ..optimization.em import EMIteration, EMResult
-from ..optimization.initialization import METHODS, StartProblem
+from ..optimization.em import EMIteration, EMResult, MStep
+from ..optimization.initialization import METHODS
+from ..optimization.problem import FitProblem
 from ..optimization.restarts import EMOptions, Start, fit_best
-from ..representation.source import ArraySource, summarise_columns
+from ..representation.source import ArraySource, ColumnSummary, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError, MixtureEstimator
@@ -42,11 +43,16 @@ COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
 
 @dataclass(frozen=True)
 class FitPlan:
-    """What a fit does: where it begins, what it repeats, and under which prior (None: maximum likelihood)."""
+    """What a fit does: where it begins, what it repeats, and what its objective is called.
+
+    prior: of a variational fit; m_step: what stands in for the problem's own, if anything does.
+    """
 
     start: Start
     iterate: Callable[..., EMIteration]
+    objective: str = "log-likelihood"
     prior: MixturePrior | None = None
+    m_step: MStep | None = None
 
 
 class EMEstimator(MixtureEstimator):
@@ -54,7 +60,7 @@ class EMEstimator(MixtureEstimator):
 
     n_components: int
     tol: float
-    reg_covar: float
+    reg_covar: Any
     max_iter: int
     n_init: int
     init_params: str | ArrayLike | Callable[..., Any]
@@ -73,8 +79,8 @@ class EMEstimator(MixtureEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,) or None
+            Ignored, unless the estimator is told that it holds labels (`semi_supervised`).
         sample_weight : array-like of shape (n_samples,) or None
             A weight of 2 means the row twice, 0 means the row absent.
 
@@ -89,21 +95,21 @@ class EMEstimator(MixtureEstimator):
             becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
             components or drop the column); for data whose squares leave the floating-point range (rescale).
         """
-        self._fit(X, sample_weight, want_labels=False)
+        self._fit(X, y, sample_weight, want_labels=False)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        labels = self._fit(X, sample_weight, want_labels=True)
+        labels = self._fit(X, y, sample_weight, want_labels=True)
         assert labels is not None
         return labels
 
     @abstractmethod
-    def _plan(self, problem: StartProblem) -> FitPlan:
+    def _plan(self, problem: FitProblem) -> FitPlan:
         """Check what depends on the rows, and say how to fit them."""
 
     @abstractmethod
-    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
         """Set the fitted arrays, in the dtype of the data."""
 
     def to_sklearn(self) -> Any:
@@ -116,7 +122,7 @@ class EMEstimator(MixtureEstimator):
         """What `lower_bound_` is of the bound per row."""
         return 1.0
 
-    def _fit(self, X: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
         """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
         # Not by get_params, which inspects the signature: slow.
         values = {name: getattr(self, name) for name in self._constraints}
@@ -125,7 +131,7 @@ class EMEstimator(MixtureEstimator):
         try:
             with thread_limit(self.n_jobs):
                 source = self._read(X, reset=True, min_samples=2)
-                problem = self._problem(source, sample_weight)
+                problem = self._problem(source, y, sample_weight)
                 plan = self._plan(problem)
                 result, log_likelihood, labels = self._run(problem, plan, want_labels)
         except BaseException:
@@ -133,7 +139,7 @@ class EMEstimator(MixtureEstimator):
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)
             raise
-        self._set_result(result.parameters, plan, source.dtype)
+        self._set_result(result, plan, problem)
         self.converged_ = result.converged
         self.stop_reason_ = result.stop_reason
         self.n_iter_ = len(result.lower_bounds)
@@ -142,29 +148,37 @@ class EMEstimator(MixtureEstimator):
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
         self.log_likelihood_ = log_likelihood
         if self.max_iter > 0:
-            warn_about_result(result, self.reg_covar, with_prior=plan.prior is not None)
+            warn_about_result(result, self.reg_covar, plan.objective, may_empty=plan.prior is not None)
         return labels
 
-    def _problem(self, source: ArraySource, sample_weight: ArrayLike | None) -> StartProblem:
+    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
         """Check rows and weights, and summarise the columns."""
+        weight = self._check_rows(source, sample_weight)
+        columns = summarise_columns(source, weight)
+        self._check_columns(source, columns)
+        ridge = float(self.reg_covar)
+        warn_about_columns(columns, ridge, self._column_names())
+        maximise = Maximiser(self.covariance_type, ridge, columns.variance)
+        return FitProblem(source, columns, weight, int(self.n_components), maximise)
+
+    def _check_rows(self, source: ArraySource, sample_weight: ArrayLike | None) -> Array | None:
+        """Check the number of rows, and return checked weights."""
         if source.n_samples < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
                 f"{source.n_samples}"
             )
+        return check.check_sample_weight(sample_weight, source.n_samples)
+
+    def _check_columns(self, source: ArraySource, columns: ColumnSummary) -> None:
+        """Raise ValueError for values that are not finite and for spreads without a square."""
         names = self._column_names()
-        weight = check.check_sample_weight(sample_weight, source.n_samples)
-        columns = summarise_columns(source, weight)
         if not columns.finite:
             check.raise_nonfinite(source, type(self).__name__, names)
         check_columns(columns, names)
-        warn_about_columns(columns, self.reg_covar, names)
-        return StartProblem(
-            source, columns, weight, int(self.n_components), self.covariance_type, float(self.reg_covar)
-        )
 
     def _run(
-        self, problem: StartProblem, plan: FitPlan, want_labels: bool
+        self, problem: FitProblem, plan: FitPlan, want_labels: bool
     ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
         """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
         source, bound = problem.source, -np.inf
@@ -176,14 +190,14 @@ class EMEstimator(MixtureEstimator):
             starts = [plan.start] * self.n_init
         report = VerboseReport(self.verbose, self.verbose_interval)
         observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
-        options = EMOptions(self.tol, self.max_iter, plan.iterate)
+        options = EMOptions(self.tol, self.max_iter, plan.iterate, plan.m_step)
         try:
             result = fit_best(problem, starts, options, observer, bound)
         except SingularCovarianceError as error:
             raise name_column(error, self._column_names(), source.dtype) from None
         labels = np.empty(source.n_samples, np.int64) if want_labels else None
-        kernels = MixtureKernels(result.parameters, source.dtype)
-        return result, kernels.log_likelihood(source.chunks(), problem.sample_weight, labels), labels
+        total = self._total_log_likelihood(source, result.parameters, problem.sample_weight, labels)
+        return result, total, labels
 
     def _previous_parameters(self, n_features: int) -> MixtureParameters:
         """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""

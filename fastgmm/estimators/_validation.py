@@ -69,9 +69,19 @@ def raise_nonfinite(source: ArraySource, owner: str, names: NDArray[Any] | None)
     if np.isnan(value):
         raise ValueError(
             f"Input X contains NaN {where}.\n{owner} does not accept missing values encoded as NaN natively. Drop or "
-            "impute these rows first."
+            "impute these rows first, or use GaussianMixture(missing='em'), to which NaN is a value missing at random."
         )
     raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
+
+
+def raise_infinite(source: ArraySource, names: NDArray[Any] | None) -> None:
+    """Raise the ValueError for the first infinite value among rows that may have gaps."""
+    for start, chunk in source.chunks():
+        bad = np.isinf(chunk)
+        if bad.any():
+            row, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            where = f"(first at row {start + int(row)}, column {column_name(int(column), names)})"
+            raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
 
 
 def column_name(column: int, names: NDArray[Any] | None) -> str:
@@ -121,36 +131,43 @@ class Constraint:
         self.words, self.accepts = words, accepts
 
 
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+    """Whether it is an integer, and no bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_real(value: Any) -> bool:
+def is_real(value: Any) -> bool:
+    """Whether it is a real number, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def integer(minimum: int) -> Constraint:
     """An int of at least `minimum`."""
-    return Constraint(f"an int in the range [{minimum}, inf)", lambda v: _is_int(v) and v >= minimum)
+    return Constraint(f"an int in the range [{minimum}, inf)", lambda v: is_int(v) and v >= minimum)
 
 
 def real(minimum: float) -> Constraint:
     """A finite or infinite float of at least `minimum`."""
     return Constraint(
         f"a float in the range [{minimum}, inf)",
-        lambda v: _is_real(v) and v >= minimum,
+        lambda v: is_real(v) and v >= minimum,
     )
 
 
 def positive() -> Constraint:
     """A float above 0."""
-    return Constraint("a float in the range (0.0, inf)", lambda v: _is_real(v) and v > 0)
+    return Constraint("a float in the range (0.0, inf)", lambda v: is_real(v) and v > 0)
 
 
 def one_of(*options: str) -> Constraint:
     """One of these strings."""
     words = ", ".join(repr(option) for option in sorted(options))
     return Constraint(f"a str among {{{words}}}", lambda v: isinstance(v, str) and v in options)
+
+
+def share() -> Constraint:
+    """A float between 0 and 1, both excluded."""
+    return Constraint("a float in the range (0.0, 1.0)", lambda v: is_real(v) and 0 < v < 1)
 
 
 NONE = Constraint("None", lambda v: v is None)
@@ -162,13 +179,14 @@ ARRAY_LIKE = Constraint(
     "an array-like", lambda v: not isinstance(v, str) and (hasattr(v, "__len__") or hasattr(v, "__array__"))
 )
 CALLABLE = Constraint("a callable", callable)
+DICT = Constraint("a dict", lambda v: isinstance(v, dict))
 VERBOSE = [integer(0), *BOOLEAN]
 N_JOBS = [
-    Constraint("an int other than 0", lambda v: _is_int(v) and v != 0),
+    Constraint("an int other than 0", lambda v: is_int(v) and v != 0),
     NONE,
 ]
 RANDOM_STATE = [
-    Constraint("an int in the range [0, 4294967295]", lambda v: _is_int(v) and 0 <= v <= 2**32 - 1),
+    Constraint("an int in the range [0, 4294967295]", lambda v: is_int(v) and 0 <= v <= 2**32 - 1),
     Constraint("an instance of 'numpy.random.mtrand.RandomState'", lambda v: isinstance(v, np.random.RandomState)),
     NONE,
 ]

@@ -1,6 +1,7 @@
 """What a fit warns about: columns beforehand, the outcome afterwards. Columns are named."""
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,21 @@ def check_columns(columns: ColumnSummary, names: Names) -> None:
         )
 
 
-def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -> None:
-    """Warn of constant columns, and of a reg_covar that is not small against a column's variance."""
+def check_observed(columns: ColumnSummary, names: Names) -> None:
+    """Raise ValueError for a column all of whose values are missing, and for rows of which nothing is known."""
+    empty = np.isinf(columns.minimum)
+    if empty.all():
+        raise ValueError("Every row misses all its values, so that there is nothing to fit.")
+    if empty.any():
+        name = column_name(int(np.argmax(empty)), names)
+        raise ValueError(f"Column {name} has no values: all are missing. Drop it.")
+
+
+def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False) -> None:
+    """Warn of constant columns, and of a reg_covar that is not small against a column's variance.
+
+    A `relative` one is a share of each column's variance (of 1 for a constant column).
+    """
     if reg_covar == 0:
         return
     constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
@@ -51,7 +65,7 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -
     varying = ~columns.constant
     with np.errstate(divide="ignore"):
         share[varying] = reg_covar / columns.variance[varying]
-    if share.max() > REG_COVAR_SHARE:
+    if share.max() > REG_COVAR_SHARE and not relative:
         worst = int(share.argmax())
         warnings.warn(
             f"reg_covar = {reg_covar:g} is {share[worst]:.3g} times the variance of column {column_name(worst, names)}"
@@ -61,27 +75,40 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names) -
         )
 
 
-def warn_about_result(result: EMResult, reg_covar: float, with_prior: bool) -> None:
-    """Warn of a fit that did not converge, of a likelihood that fell, and of empty components.
+def warn_about_labels(y: Any) -> None:
+    """Warn of a y that looks like labels and is ignored."""
+    if y is None:
+        return
+    labels = np.asarray(y)
+    if labels.dtype.kind == "i" and labels.size and labels.min() == -1:
+        warnings.warn(
+            "y holds -1, as labels of which some are unknown do, but is ignored; set semi_supervised=True to use it.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def warn_about_result(result: EMResult, reg_covar: Any, objective: str, may_empty: bool) -> None:
+    """Warn of a fit that did not converge, of an objective that fell, and of empty components.
 
     With a prior on the weights, components are meant to empty.
     """
     empty = np.flatnonzero(result.parameters.weights < EPS)
-    if len(empty) and not with_prior:
+    if len(empty) and not may_empty:
         warnings.warn(
             f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
             EmptyComponentWarning,
             stacklevel=4,
         )
     if result.largest_fall > 0 and result.stop_reason != "converged":
-        what = "lower bound" if with_prior else "log-likelihood"
+        ridge = f"{reg_covar:g}" if isinstance(reg_covar, Real) else repr(reg_covar)
         warnings.warn(
-            f"The {what} fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = {reg_covar:g} does "
+            f"The {objective} fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = {ridge} does "
             "not maximise it: lower reg_covar or rescale the data.",
             ConvergenceWarning,
             stacklevel=4,
         )
-    elif not result.converged and result.stop_reason != "callback":
+    elif not result.converged and result.stop_reason not in ("callback", "passes"):
         warnings.warn(
             "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
             "tol, or check for degenerate data.",

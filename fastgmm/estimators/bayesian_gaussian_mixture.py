@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
 from ..model.priors import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
-from ..optimization.initialization import StartProblem, initial_statistics
+from ..optimization.em import EMResult
+from ..optimization.initialization import initial_statistics
+from ..optimization.problem import FitProblem
 from ..optimization.variational import VariationalIteration, posterior_of
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
@@ -159,18 +161,18 @@ class BayesianGaussianMixture(EMEstimator):
         needed = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
         return super().__sklearn_is_fitted__() and all(hasattr(self, name) for name in needed)
 
-    def _plan(self, problem: StartProblem) -> FitPlan:
+    def _plan(self, problem: FitProblem) -> FitPlan:
         """Variational inference from the posterior of `init_params`."""
         prior = self._prior(problem)
         rng = check.check_random_state(self.random_state)
 
         def start() -> MixtureParameters:
             statistics = initial_statistics(problem, self.init_params, rng)
-            return posterior_of(prior, statistics, problem.covariance_type, problem.reg_covar)
+            return posterior_of(prior, statistics, problem.covariance_type, float(self.reg_covar))
 
-        return FitPlan(start, partial(VariationalIteration, prior=prior), prior)
+        return FitPlan(start, partial(VariationalIteration, prior=prior), "lower bound", prior)
 
-    def _prior(self, problem: StartProblem) -> MixturePrior:
+    def _prior(self, problem: FitProblem) -> MixturePrior:
         """The hyperparameters: what the user gave, checked, and what the rows say in place of None."""
         n_features = problem.source.n_features
         concentration, precision = self.weight_concentration_prior, self.mean_precision_prior
@@ -191,7 +193,7 @@ class BayesianGaussianMixture(EMEstimator):
             self._covariance_prior(problem),
         )
 
-    def _covariance_prior(self, problem: StartProblem) -> NDArray[np.float64]:
+    def _covariance_prior(self, problem: FitProblem) -> NDArray[np.float64]:
         structure, n_features = STRUCTURES[self.covariance_type], problem.source.n_features
         if self.covariance_prior is not None:
             shape = structure.shape(1, n_features)
@@ -206,14 +208,14 @@ class BayesianGaussianMixture(EMEstimator):
             )
         return structure.sample_covariance(
             problem.columns.variance * (total / (total - 1)),
-            lambda: problem.statistics_pass().data_scatter() / (total - 1),
+            lambda: problem.data_pass().data_scatter() / (total - 1),
         )
 
     def _bound_scale(self, total_weight: float) -> float:
         return total_weight
 
-    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
-        prior = plan.prior
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
+        prior, parameters, dtype = plan.prior, result.parameters, problem.source.dtype
         assert isinstance(parameters, MixturePosterior)
         assert prior is not None
         self._set_mixture(parameters, dtype)

@@ -1,31 +1,53 @@
 """The Gaussian mixture estimator: scikit-learn's interface on the compiled engine."""
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ..model.covariance import STRUCTURES, CovarianceStructure
+from ..model.conjugate import ConjugatePrior
+from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
+from ..model.structure import CovarianceStructure
 from ..optimization.acceleration import ITERATIONS
-from ..optimization.initialization import StartProblem, UserStart, initial_parameters
+from ..optimization.collapse import Reseeding
+from ..optimization.diagnostics import FitDiagnostics, diagnose
+from ..optimization.em import EMResult, MStep
+from ..optimization.initialization import UserStart, initial_parameters
+from ..optimization.problem import FitProblem
+from ..representation.source import ArraySource
 from . import _validation as check
 from ._base import InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ._gaps import GapsAndNoise
+from ._problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
 from ._progress import Callback
+from ._stream import StreamFit
 
 CONSTRAINTS = COMMON_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
+    "reg_covar": [check.real(0.0), check.one_of("auto")],
+    "solver": [check.one_of(*SOLVER_OPTIONS)],
+    "solver_options": [check.DICT, check.NONE],
+    "prior": [check.one_of("conjugate"), check.Constraint("a ConjugatePrior", is_prior), check.NONE],
+    "missing": [check.one_of("raise", "em")],
+    "semi_supervised": check.BOOLEAN,
+    "fixed": [check.DICT, check.NONE],
+    "noise": [check.NONE, *check.BOOLEAN, check.share(), check.ARRAY_LIKE],
+    "covariance_floor": [check.real(0.0)],
+    "on_singular": [check.one_of("raise", "regularize", "restart")],
     "acceleration": [check.one_of(*(name for name in ITERATIONS if name is not None)), check.NONE],
 }
 
 
-class GaussianMixture(EMEstimator):
+class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
     """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
 
     A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
@@ -37,9 +59,9 @@ class GaussianMixture(EMEstimator):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
     tol : float, default=1e-3
         EM stops when the mean log-likelihood per row rises by less than `tol` nats.
-    reg_covar : float, default=1e-6
+    reg_covar : float or 'auto', default=1e-6
         Added to every variance. Absolute: a `RegularizationWarning` names columns whose variance is not large
-        against it.
+        against it. 'auto' is 1e-6 times each column's variance.
     max_iter : int, default=100
         0 keeps the starting values.
     n_init : int, default=1
@@ -66,6 +88,34 @@ class GaussianMixture(EMEstimator):
         from EM's own, taken only where they do not lower the likelihood (Jamshidian and Jennrich, 1997). It begins
         once EM gains less than 1e-3 nats per row and may find another local maximum than plain EM. At `tol` >= 1e-3
         it goes on a little beyond the point where plain EM stops. See `fastgmm.optimization.acceleration`.
+    solver : {'em', 'hard', 'annealed', 'stepwise', 'gradient'}, default='em'
+        'em': expectation-maximisation. 'hard': classification EM, every row in one component. 'annealed': EM whose
+        responsibilities harden slowly, for bad starts. 'stepwise': parameters after every mini-batch, then EM.
+        'gradient': gradient ascent with a decaying learning rate. An iteration is a pass over the rows.
+    solver_options : dict or None, default=None
+        hard: `polish` (EM afterwards, False); annealed: `beta_start`, `beta_growth`, `n_steps`; stepwise, gradient: see
+        `fastgmm.optimization.stepwise.StepwiseOptions` and `fastgmm.optimization.gradient.GradientOptions`.
+    prior : ConjugatePrior, 'conjugate' or None, default=None
+        Maximum a posteriori under a Dirichlet prior of the weights and a normal-inverse-Wishart (diag, spherical:
+        normal-inverse-gamma) prior of each component; 'conjugate' is `ConjugatePrior()`, the defaults of Fraley and
+        Raftery (2007). The bound is then the log-posterior per row but for a constant, and `reg_covar` is not added:
+        the prior does its work.
+    missing : {'raise', 'em'}, default='raise'
+        What NaN means: an error, or a value missing at random, in `fit` as in scoring (exact EM; rows are grouped by
+        the columns they miss).
+    semi_supervised : bool, default=False
+        Read `y` of `fit` as the component of each row, -1 for unknown. Otherwise `y` is ignored, as in scikit-learn.
+    fixed : dict or None, default=None
+        Parameters that stay as they are: `weights` (n_components,) or 'equal', `means`, `covariances`, in the shapes
+        of the fitted attributes, NaN in the components that are free.
+    noise : None, True, float or array-like of shape (2, n_features), default=None
+        A component of outliers, uniform over the box of the rows (or over these bounds), beginning with a weight of 0.1
+        (or of this number). Its label is -1.
+    covariance_floor : float, default=0
+        Least eigenvalue of covariances, as a share of each column's variance.
+    on_singular : {'raise', 'regularize', 'restart'}, default='raise'
+        What happens to a component whose covariance becomes singular: an error; its eigenvalues are raised to 1e-4 of
+        the columns' variances; or it is put elsewhere (as is one that loses all rows), at most ten times.
     callback : callable or None, default=None
         Called as `callback(info)` after each iteration, with `info.init`, `n_iter`, `max_iter`, `lower_bound`,
         `change` and `n_samples`; returning True stops the fit.
@@ -83,7 +133,8 @@ class GaussianMixture(EMEstimator):
     converged_ : bool
         True only if the last change was in [0, tol).
     stop_reason_ : str
-        'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`) or 'callback'.
+        'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`), 'callback' or
+        'passes' (stepwise EM without polish, `partial_fit`).
     n_iter_ : int
         Passes over the rows; accelerated, those whose parameters were rejected included.
     lower_bound_ : float
@@ -92,6 +143,11 @@ class GaussianMixture(EMEstimator):
         Its history over the iterations of the best start.
     log_likelihood_ : float
         Total log-likelihood in nats of the (weighted) training rows under the returned parameters.
+    diagnostics_ : FitDiagnostics
+        Sizes and condition numbers of the components, which of them are at the edge of what can be estimated, restarts,
+        and how much the objective might still gain; see `fastgmm.optimization.diagnostics`.
+    noise_weight_ : float, noise_bounds_ : ndarray of shape (2, n_features)
+        With `noise`; `weights_` and `noise_weight_` sum to 1.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, only for frames with string column names
 
@@ -101,6 +157,11 @@ class GaussianMixture(EMEstimator):
     Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA.
     Lattanzi and Sohler (2019), A better k-means++ algorithm via local search, ICML.
     Jamshidian and Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, JRSS B 59(3).
+    Celeux and Govaert (1992), A classification EM algorithm for clustering and two stochastic versions, CSDA 14(3).
+    Ueda and Nakano (1998), Deterministic annealing EM algorithm, Neural Networks 11(2).
+    Cappe and Moulines (2009), On-line expectation-maximization algorithm for latent data models, JRSS B 71(3).
+    Fraley and Raftery (2007), Bayesian regularization for normal mixture estimation, Journal of Classification 24(2).
+    Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6.
 
     Examples
     --------
@@ -114,6 +175,9 @@ class GaussianMixture(EMEstimator):
     """
 
     _constraints = CONSTRAINTS
+    diagnostics_: FitDiagnostics
+    noise_weight_: float
+    noise_bounds_: NDArray[np.float64]
 
     def __init__(
         self,
@@ -121,7 +185,7 @@ class GaussianMixture(EMEstimator):
         *,
         covariance_type: str = "full",
         tol: float = 1e-3,
-        reg_covar: float = 1e-6,
+        reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
         init_params: str | ArrayLike | Callable[..., Any] = "kmeans",
@@ -134,6 +198,15 @@ class GaussianMixture(EMEstimator):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         acceleration: str | None = None,
+        solver: str = "em",
+        solver_options: dict[str, Any] | None = None,
+        prior: ConjugatePrior | str | None = None,
+        missing: str = "raise",
+        semi_supervised: bool = False,
+        fixed: dict[str, Any] | None = None,
+        noise: bool | float | ArrayLike | None = None,
+        covariance_floor: float = 0.0,
+        on_singular: str = "raise",
         callback: Callback | None = None,
     ) -> None:
         self.n_components = n_components
@@ -152,6 +225,15 @@ class GaussianMixture(EMEstimator):
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
         self.acceleration = acceleration
+        self.solver = solver
+        self.solver_options = solver_options
+        self.prior = prior
+        self.missing = missing
+        self.semi_supervised = semi_supervised
+        self.fixed = fixed
+        self.noise = noise
+        self.covariance_floor = covariance_floor
+        self.on_singular = on_singular
         self.callback = callback
 
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
@@ -209,9 +291,13 @@ class GaussianMixture(EMEstimator):
         for name in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_"):
             if hasattr(self, name):
                 metadata[name.rstrip("_")] = str(getattr(self, name))
+        weights = self.weights_
+        if hasattr(self, "noise_weight_"):  # the file's weights sum to 1
+            metadata["noise"] = json.dumps({"weight": self.noise_weight_, "bounds": self.noise_bounds_.tolist()})
+            weights = weights / weights.sum()
         save_mixture(
             path,
-            weights=self.weights_,
+            weights=weights,
             means=self.means_,
             covariances=self.covariances_,
             precisions_cholesky=self.precisions_cholesky_,
@@ -222,13 +308,17 @@ class GaussianMixture(EMEstimator):
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a mixture written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        from ..model.persistence import load_mixture
+        from ..model.persistence import load_mixture, load_noise
 
         file = load_mixture(path)
         self = cls(len(file.weights), covariance_type=file.covariance_type)
         parameters = MixtureParameters(
             file.weights, file.means, file.precisions_cholesky, file.covariance_type, file.covariances
         )
+        if "noise" in file.metadata:
+            noise = load_noise(path, file.metadata["noise"], file.means.shape[1])
+            self.noise = noise.bounds
+            parameters = replace(parameters, weights=parameters.weights * (1.0 - noise.weight), noise=noise)
         self._set_mixture(parameters, np.dtype(file.metadata.get("dtype", "float64")))
         self.n_features_in_ = file.means.shape[1]
         return self
@@ -236,16 +326,40 @@ class GaussianMixture(EMEstimator):
     def _n_parameters(self) -> int:
         """Number of free parameters."""
         n_components, n_features = self.means_.shape
-        return _structure(self.covariance_type).n_parameters(n_components, n_features)
+        return _structure(self.covariance_type).n_parameters(n_components, n_features) + hasattr(self, "noise_weight_")
 
-    def _plan(self, problem: StartProblem) -> FitPlan:
-        """EM from the user's start, completed by `init_params`."""
+    def _plan(self, problem: FitProblem) -> FitPlan:
+        """The solver, from the user's start completed by `init_params`."""
         user = self._user_start(problem.source.n_features)
         rng = check.check_random_state(self.random_state)
-        return FitPlan(lambda: initial_parameters(problem, self.init_params, user, rng), ITERATIONS[self.acceleration])
+        m_step: MStep = problem.maximise
+        if self.on_singular == "restart":
+            m_step = Reseeding(problem, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
+        return FitPlan(
+            lambda: initial_parameters(problem, self.init_params, user, rng, m_step),
+            solver_iteration(self, problem, rng),
+            objective_name(self),
+            m_step=m_step,
+        )
 
-    def _set_result(self, parameters: MixtureParameters, plan: FitPlan, dtype: Any) -> None:
-        self._set_mixture(parameters, dtype)
+    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
+        """Check everything that is known of the rows."""
+        return make_problem(self, source, y, self._check_rows(source, sample_weight))
+
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
+        self._set_mixture(result.parameters, problem.source.dtype)
+        restarts = plan.m_step.restarts if isinstance(plan.m_step, Reseeding) else []
+        self.diagnostics_ = diagnose(
+            result.parameters, problem.maximise, result.lower_bounds, restarts, problem.total_weight
+        )
+        self.__dict__.pop("_stream", None)
+
+    def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:
+        super()._set_mixture(parameters, dtype)
+        for name in ("noise_weight_", "noise_bounds_"):
+            self.__dict__.pop(name, None)
+        if parameters.noise is not None:
+            self.noise_weight_, self.noise_bounds_ = parameters.noise.weight, parameters.noise.bounds
 
     def _user_start(self, n_features: int) -> UserStart:
         """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""

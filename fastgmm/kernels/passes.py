@@ -109,6 +109,18 @@ def write_labels(label, first, count, out):
 
 
 @jit()
+def harden_inplace(block_resp, weight, label):
+    """block_resp[k, p] = weight[p] where label[p] is k, else 0; label[p] = 1, the sum of hard responsibilities."""
+    one = label.dtype.type(1)
+    for k in range(block_resp.shape[0]):
+        row, number = block_resp[k], label.dtype.type(k)
+        for p in range(label.shape[0]):
+            row[p] = weight[p] if label[p] == number else label.dtype.type(0)
+    for p in range(label.shape[0]):
+        label[p] = one
+
+
+@jit()
 def write_resp(block_resp, first, count, resp):
     """resp[first + p, k] = block_resp[k, p]."""
     for p in range(count):
@@ -171,6 +183,8 @@ def padded_components(n_components):
 class BlockFunctions(NamedTuple):
     """What a covariance type does with a block: addresses (calls.py) and whether distances pass between the two.
 
+    With `hard`, rows belong to their most probable component alone (classification EM).
+
     compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores,
     accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds up.
     """
@@ -178,6 +192,7 @@ class BlockFunctions(NamedTuple):
     compute_resp: int
     accumulate_block: int
     keeps_distances: int
+    hard: int
 
 
 _block_functions: dict[object, BlockFunctions] = {}
@@ -200,6 +215,7 @@ def block_functions(module, parameters):
         address_of(module.compute_resp, scoring),
         address_of(module.accumulate_block, adding),
         int(module.KEEPS_DISTANCES),
+        0,
     )
     return _block_functions[key]
 
@@ -240,7 +256,9 @@ def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, o
         if labels:
             write_labels(total, first, count, output.labels)
         if scores:
-            call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
+            call(functions.compute_resp, (*scoring, functions.hard > 0, block_resp, peak, total))
+            if functions.hard > 0:
+                harden_inplace(block_resp, weight, total)
             compute_log_prob_norm(peak, total, log_prob_norm)
             totals[0] += weighted_sum(log_prob_norm, weight, count)
         if resp.shape[0] > 0:

@@ -4,10 +4,7 @@ A structure knows its shapes, how statistics become covariances, how covariances
 back, its number of free parameters, and what its kernels read and return.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from importlib import import_module
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +12,9 @@ from numpy.typing import NDArray
 from .cholesky import SingularComponent as SingularComponent  # for those who catch what the structures raise
 from .cholesky import covariance_of, upper_factor, upper_precision_cholesky
 from .parameters import Array, MixtureParameters
-from .statistics import SufficientStatistics
+from .structure import CovarianceStructure
 
-ILL_DEFINED = (
-    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
-    "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
-    "scale the input data."
-)
 EPS = float(np.finfo(np.float64).eps)
-# A scaled Cholesky pivot below this many roundings per feature is what exactly collinear columns leave behind.
-PIVOT_ROUNDINGS = 4
 # A pooled covariance found as total minus between-component scatter loses this share of its digits at most; beyond,
 # the scatter is accumulated pair by pair (1e-16 / 1e-4: the 1e-12 promised for one EM step).
 TIED_CANCELLATION = 1e-4
@@ -33,100 +23,6 @@ TIED_CANCELLATION = 1e-4
 def padded(n_features: int) -> int:
     """Features as the kernels see them: a multiple of four."""
     return -(-n_features // 4) * 4
-
-
-class CovarianceStructure(ABC):
-    """What the layers above need to know of a covariance type."""
-
-    name: str
-    is_matrix = False  # covariances are matrices, not variances
-    pools_components = False  # one covariance for all: second moments are a sum over components
-
-    @property
-    def kernels(self) -> ModuleType:
-        """The compiled kernels, imported at first use."""
-        return import_module(f"fastgmm.kernels.{self.name}")
-
-    @abstractmethod
-    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
-        """Shape of covariances, precisions and precisions_cholesky."""
-
-    @abstractmethod
-    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
-        """Free parameters of the covariances."""
-
-    @abstractmethod
-    def flops_per_row(self, n_components: int, n_features: int) -> float:
-        """Multiply-adds count two; scores and statistics together (an exp counts sixty)."""
-
-    @abstractmethod
-    def kernel_shapes(self, n_components: int, n_padded: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of the kernels' `factors` and `sum_outer`."""
-
-    @abstractmethod
-    def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
-        """`factors` and `offsets` of the kernels, unpadded, for means relative to the shift."""
-
-    @abstractmethod
-    def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
-        """`sum_diff` and `sum_outer` from what the kernels accumulated, for means relative to the shift."""
-
-    @abstractmethod
-    def estimate_covariances(
-        self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
-    ) -> Array:
-        """M-step: covariances about the new means, which lie `offsets` away from the old; `counts` are positive."""
-
-    @abstractmethod
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
-        """Sum of diff diff^T over each run of rows: one entry per run (one for all if the structure pools them)."""
-
-    @abstractmethod
-    def check_variances(self, covariances: Array, floor: Array) -> None:
-        """Raise SingularComponent if a variance is not above `floor` (n_features,) of its column."""
-
-    @abstractmethod
-    def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
-        """precisions_cholesky of covariances; SingularComponent if a scaled pivot is <= rtol or not positive."""
-
-    @abstractmethod
-    def covariances(self, precisions_cholesky: Array) -> Array:
-        """Covariances of precisions_cholesky."""
-
-    @abstractmethod
-    def precisions(self, precisions_cholesky: Array) -> Array:
-        """Precisions of precisions_cholesky."""
-
-    @abstractmethod
-    def cholesky_of_precisions(self, precisions: Array) -> Array:
-        """precisions_cholesky of precisions; LinAlgError if one is not positive definite."""
-
-    @abstractmethod
-    def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
-        """Half the log-determinant of each component's precision, shape (n_components,)."""
-
-    @abstractmethod
-    def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
-        """Lower factors L of the covariances, to sample: their diagonals (n_components, n_features), and L itself.
-
-        L is (n_components, n_features, n_features), (1, n_features, n_features) for all, or (1, 1, 1) if diagonal.
-        """
-
-    @abstractmethod
-    def pooled_outer(self, diff: Array, weight: Array) -> Array:
-        """weight[k] diff[k] diff[k]^T of each component; their sum if the structure pools them."""
-
-    @abstractmethod
-    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
-        """One covariance of this structure for all rows, from variances (n_features,) or, if need be, covariances."""
-
-    def identity(self, n_components: int, n_features: int) -> Array:
-        """Unit covariances."""
-        return np.ones(self.shape(n_components, n_features))
-
-    def n_parameters(self, n_components: int, n_features: int) -> int:
-        """Free parameters of the mixture: covariances, means and all weights but one."""
-        return self.n_covariance_parameters(n_components, n_features) + n_components * n_features + n_components - 1
 
 
 def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
@@ -143,11 +39,65 @@ def _symmetrised(upper: Array) -> Array:
     return np.where(is_lower, np.swapaxes(upper, -1, -2), upper)
 
 
-class Full(CovarianceStructure):
+class _Matrices(CovarianceStructure):
+    """What structures with correlations share; covariances (..., n_features, n_features)."""
+
+    is_matrix = True
+
+    def with_ridge(self, covariances: Array, ridge: Array) -> Array:
+        covariances = covariances.copy()
+        diagonal = np.einsum("...dd->...d", covariances)
+        diagonal += ridge
+        return covariances
+
+    def floored(self, covariances: Array, floor: Array) -> Array:
+        unit = np.sqrt(floor)
+        unit = unit[:, None] * unit
+        values, vectors = np.linalg.eigh(covariances / unit)
+        low = values.min(axis=-1) < 1
+        if not np.any(low):
+            return covariances
+        raised = (vectors * np.maximum(values, 1.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2) * unit
+        return np.where(low[..., None, None], raised, covariances)
+
+    def eigenvalue_range(self, covariances: Array, unit: Array) -> tuple[Array, Array]:
+        scale = np.sqrt(unit)
+        values = np.linalg.eigvalsh(self.dense(covariances, len(unit)) / (scale[:, None] * scale))
+        return values[:, 0], values[:, -1]
+
+    def scatter_exponent(self, degrees_of_freedom: float, n_features: int) -> float:
+        return degrees_of_freedom + n_features + 1
+
+    def dense(self, covariances: Array, n_features: int) -> Array:
+        return covariances.reshape(-1, n_features, n_features)
+
+    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+        return covariances[..., observed[:, None], observed]
+
+    def regression(self, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]) -> Array | None:
+        across = covariances[..., observed[:, None], missing]
+        return np.swapaxes(np.linalg.solve(self.marginal(covariances, observed), across), -1, -2)
+
+    def completed_outer(
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
+    ) -> Array:
+        coefficients = self.regression(covariances, observed, missing)
+        assert coefficients is not None
+        across = coefficients @ outer
+        residual = self.marginal(covariances, missing) - coefficients @ covariances[..., observed[:, None], missing]
+        whole = np.empty_like(covariances)
+        whole[..., observed[:, None], observed] = outer
+        whole[..., missing[:, None], observed] = across
+        whole[..., observed[:, None], missing] = np.swapaxes(across, -1, -2)
+        inner = across @ np.swapaxes(coefficients, -1, -2) + self.denominator(sum_resp, 1) * residual
+        whole[..., missing[:, None], missing] = 0.5 * (inner + np.swapaxes(inner, -1, -2))
+        return whole
+
+
+class Full(_Matrices):
     """Each component has its own covariance matrix."""
 
     name = "full"
-    is_matrix = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
@@ -172,13 +122,14 @@ class Full(CovarianceStructure):
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
         return first, _symmetrised(outer - means[:, :, None] * first[:, None, :])
 
-    def estimate_covariances(
-        self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
-    ) -> Array:
-        covariances = statistics.sum_outer / counts[:, None, None] - offsets[:, :, None] * offsets[:, None, :]
-        diagonal = np.einsum("kdd->kd", covariances)
-        diagonal += reg_covar
-        return covariances
+    def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
+        rest = sum_diff - sum_resp[:, None] * offsets  # zero at the means of maximum likelihood, but for rounding
+        cross = offsets[:, :, None] * rest[:, None, :]
+        squares = sum_resp[:, None, None] * (offsets[:, :, None] * offsets[:, None, :])
+        return outer - squares - cross - np.swapaxes(cross, 1, 2)
+
+    def denominator(self, counts: Array, n_features: int) -> Array:
+        return counts[:, None, None]
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.stack([run.T @ run for run in np.split(diff, starts[1:])])
@@ -212,11 +163,10 @@ class Full(CovarianceStructure):
         return np.einsum("kdd->kd", lower).copy(), lower
 
 
-class Tied(CovarianceStructure):
+class Tied(_Matrices):
     """All components share one covariance matrix."""
 
     name = "tied"
-    is_matrix = True
     pools_components = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -244,13 +194,19 @@ class Tied(CovarianceStructure):
         cross = means.T @ sum_diff
         return sum_diff, -((means.T * sum_resp) @ means + cross + cross.T)
 
-    def estimate_covariances(
-        self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
-    ) -> Array:
-        pooled = statistics.sum_outer - (offsets.T * statistics.sum_resp) @ offsets
-        covariance = (pooled + pooled.T) / (2 * statistics.sum_resp.sum())
-        covariance.flat[:: len(covariance) + 1] += reg_covar
-        return covariance
+    def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
+        cross = offsets.T @ (sum_diff - sum_resp[:, None] * offsets)
+        pooled = outer - (offsets.T * sum_resp) @ offsets - cross - cross.T
+        return 0.5 * (pooled + pooled.T)
+
+    def denominator(self, counts: Array, n_features: int) -> Array:
+        return counts.sum()
+
+    def mean_exponent(self, n_components: int, n_features: int) -> int:
+        return n_components
+
+    def half_log_dets(self, precisions_cholesky: Array, n_features: int) -> Array:
+        return self.log_det_precision_chol(precisions_cholesky, 1, n_features)
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return diff.T @ diff
@@ -329,10 +285,34 @@ class Diag(_Variances):
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
         return first, outer[:, 0, :]
 
-    def estimate_covariances(
-        self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
+    def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
+        rest = sum_diff - sum_resp[:, None] * offsets
+        return outer - sum_resp[:, None] * offsets**2 - 2 * offsets * rest
+
+    def denominator(self, counts: Array, n_features: int) -> Array:
+        return counts[:, None]
+
+    def with_ridge(self, covariances: Array, ridge: Array) -> Array:
+        return covariances + ridge
+
+    def floored(self, covariances: Array, floor: Array) -> Array:
+        return np.maximum(covariances, floor)
+
+    def eigenvalue_range(self, covariances: Array, unit: Array) -> tuple[Array, Array]:
+        return np.min(covariances / unit, axis=1), np.max(covariances / unit, axis=1)
+
+    def dense(self, covariances: Array, n_features: int) -> Array:
+        return covariances[:, :, None] * np.eye(n_features)
+
+    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+        return covariances[:, observed]
+
+    def completed_outer(
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
     ) -> Array:
-        return statistics.sum_outer / counts[:, None] - offsets**2 + reg_covar
+        whole = sum_resp[:, None] * covariances
+        whole[:, observed] = outer
+        return whole
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.add.reduceat(diff**2, starts)
@@ -377,10 +357,38 @@ class Spherical(_Variances):
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
         return first - means * sum_resp[:, None], outer[:, 0, 0]
 
-    def estimate_covariances(
-        self, statistics: SufficientStatistics, counts: Array, offsets: Array, reg_covar: float
+    def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
+        rest = sum_diff - sum_resp[:, None] * offsets
+        return outer - sum_resp * (offsets**2).sum(axis=1) - 2 * (offsets * rest).sum(axis=1)
+
+    def denominator(self, counts: Array, n_features: int) -> Array:
+        return counts * n_features
+
+    def with_ridge(self, covariances: Array, ridge: Array) -> Array:
+        return covariances + np.mean(ridge)
+
+    def floored(self, covariances: Array, floor: Array) -> Array:
+        return np.maximum(covariances, np.mean(floor))
+
+    def eigenvalue_range(self, covariances: Array, unit: Array) -> tuple[Array, Array]:
+        return covariances / np.mean(unit), covariances / np.mean(unit)
+
+    def mean_exponent(self, n_components: int, n_features: int) -> int:
+        return n_features
+
+    def half_log_dets(self, precisions_cholesky: Array, n_features: int) -> Array:
+        return np.log(precisions_cholesky)
+
+    def dense(self, covariances: Array, n_features: int) -> Array:
+        return covariances[:, None, None] * np.eye(n_features)
+
+    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+        return covariances
+
+    def completed_outer(
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
     ) -> Array:
-        return (statistics.sum_outer / counts - (offsets**2).sum(axis=1)) / offsets.shape[1] + reg_covar
+        return outer + len(missing) * sum_resp * covariances
 
     def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
         return np.add.reduceat((diff**2).sum(axis=1), starts)

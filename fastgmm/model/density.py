@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .covariance import STRUCTURES, TIED_CANCELLATION, CovarianceStructure
+from .covariance import STRUCTURES
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
+from .structure import CovarianceStructure
 
 Rows = Iterable[tuple[int, NDArray[Any]]]
 RespOf = Callable[[int, int], NDArray[Any]]
@@ -29,6 +30,7 @@ def _read_only(block: NDArray[Any]) -> NDArray[Any]:
 _UNWEIGHTED = _read_only(np.empty(0))
 _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
+TINY = 1e-300  # stands for a weight of 0 where a logarithm must be finite
 
 
 def compute_log_const(parameters: MixtureParameters) -> Array:
@@ -40,8 +42,25 @@ def compute_log_const(parameters: MixtureParameters) -> Array:
     return log_weights + log_det - 0.5 * n_features * np.log(2 * np.pi)
 
 
+def complete_log_likelihood(parameters: MixtureParameters, statistics: SufficientStatistics) -> float:
+    """Expected log-density of rows and components together, in nats, from statistics about the parameters' means.
+
+    -sum r |U^T (x - mean)|^2 / 2 is -<precision, scatter> / 2.
+    """
+    structure = STRUCTURES[parameters.covariance_type]
+    present = statistics.sum_resp > 0
+    squares = np.sum(structure.precisions(parameters.precisions_cholesky) * statistics.sum_outer)
+    return float(statistics.sum_resp[present] @ compute_log_const(parameters)[present] - 0.5 * squares)
+
+
 class NonFiniteRowsError(Exception):
     """Internal: rows to score hold NaN or infinity. Their densities underflow, so that only such rows are looked at."""
+
+
+def as_full(parameters: MixtureParameters) -> MixtureParameters:
+    """The same mixture with one factor per component."""
+    factors = np.repeat(parameters.precisions_cholesky[None], len(parameters.weights), axis=0)
+    return replace(parameters, precisions_cholesky=factors, covariance_type="full", covariances=None)
 
 
 class MixtureKernels:
@@ -58,11 +77,17 @@ class MixtureKernels:
     def __init__(self, parameters: MixtureParameters, dtype: Any, shift: Array | None = None) -> None:
         from ..kernels.passes import KernelParameters, padded_components, padded_features
 
+        if parameters.noise is not None and STRUCTURES[parameters.covariance_type].pools_components:
+            parameters = as_full(parameters)  # a shared factor cannot be zero for the noise alone
         self.parameters, self.dtype = parameters, np.dtype(dtype)
         self.structure: CovarianceStructure = STRUCTURES[parameters.covariance_type]
         n_components, n_features = parameters.means.shape
         self.shift = parameters.weights @ parameters.means if shift is None else shift
-        k_padded, n_padded = padded_components(n_components), padded_features(n_features)
+        # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
+        log_noise = np.empty(0)
+        if parameters.noise is not None:
+            log_noise = np.log(np.maximum(parameters.noise.weight, TINY))[None] + parameters.noise.log_density
+        k_padded, n_padded = padded_components(n_components + len(log_noise)), padded_features(n_features)
         factor_shape, self._outer_shape = self.structure.kernel_shapes(k_padded, n_padded)
         means = _pad(parameters.means - self.shift, (k_padded, n_padded), self.dtype)
         # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
@@ -72,7 +97,7 @@ class MixtureKernels:
             self.log_const = log_const = compute_log_const(parameters)
             self._kernel_parameters = KernelParameters(
                 _pad(self.shift, (max(8, n_features),), np.float64),
-                np.concatenate([log_const, np.full(k_padded - n_components, -np.inf)]).astype(self.dtype),
+                np.concatenate([log_const, log_noise, np.full(k_padded, -np.inf)])[:k_padded].astype(self.dtype),
                 means,
                 _pad(factors, factor_shape, self.dtype),
                 _pad(offsets, means.shape, self.dtype),
@@ -97,10 +122,12 @@ class MixtureKernels:
                 yield start + first, _read_only(block[first : first + size])
 
     def accumulate(
-        self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None
+        self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None, hard: bool = False
     ) -> SufficientStatistics:
         """Add up the statistics of all rows.
 
+        With `hard`, every row belongs to its most probable component alone, and the log-likelihood is that of rows and
+        components together.
         `resp(first, last)` gives responsibilities of shape (last - first, n_components) for these rows; without it
         they come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
         which `StatisticsPass` adds.
@@ -108,7 +135,7 @@ class MixtureKernels:
         from ..kernels import parallel
         from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
 
-        functions = block_functions(self.structure.kernels, self._kernel_parameters)
+        functions = block_functions(self.structure.kernels, self._kernel_parameters)._replace(hard=int(hard))
         no_matrix = np.empty((0, 0), self.dtype)
         no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, no_matrix, no_matrix)
         n_components = len(self.means)
@@ -151,6 +178,7 @@ class MixtureKernels:
             sum_outer,
             means=self.means + self.shift,
             n_far=int(merged.totals[0, 1]),
+            noise_resp=0.0 if self.parameters.noise is None else float(merged.sum_resp[0, n_components]),
         )
 
     def score(
@@ -260,70 +288,3 @@ def _merge(total: Any, slots: Any) -> Any:
     if total is None:
         return merged
     return type(slots)(*(a + b for a, b in zip(total, merged, strict=True)))
-
-
-class StatisticsPass:
-    """One EM pass over the rows of a fit, whatever the covariance type.
-
-    For a tied covariance, the pooled second moment is the scatter of the data about `shift` (computed once) minus what
-    the means account for. Where that difference keeps too few digits (components very far apart against their
-    width), the pass accumulates the scatter pair by pair with the kernels of full covariances instead.
-
-    Parameters
-    ----------
-    rows : callable returning the rows anew at each call
-    dtype : float32 or float64
-    shift : ndarray of shape (n_features,)
-    sample_weight : ndarray of shape (n_samples,) or None
-    """
-
-    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
-        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
-        self._scatter: Array | None = None
-        self._pairwise = False
-
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
-        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
-        structure = STRUCTURES[parameters.covariance_type]
-        if not structure.pools_components:
-            return self._accumulate(parameters, resp)
-        if not self._pairwise:
-            scatter = self.data_scatter()
-            statistics = self._accumulate(parameters, resp)
-            pooled = statistics.sum_outer + scatter
-            if _smallest_ratio(pooled, scatter) > TIED_CANCELLATION:
-                return replace(statistics, sum_outer=pooled)
-            self._pairwise = True
-        statistics = self._accumulate(_as_full(parameters), resp)
-        return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
-
-    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
-        return MixtureKernels(parameters, self.dtype, self.shift).accumulate(self.rows(), self.sample_weight, resp)
-
-    def data_scatter(self) -> Array:
-        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift; kept."""
-        if self._scatter is None:
-            n_features = len(self.shift)
-            unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
-            self._scatter = self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
-        return self._scatter
-
-
-def _as_full(parameters: MixtureParameters) -> MixtureParameters:
-    """The same mixture with one factor per component."""
-    factors = np.repeat(parameters.precisions_cholesky[None], len(parameters.weights), axis=0)
-    return replace(parameters, precisions_cholesky=factors, covariance_type="full", covariances=None)
-
-
-def _smallest_ratio(part: Array, whole: Array) -> float:
-    """Smallest share of `whole` that `part` holds along any direction (generalised eigenvalue); 0 if undefined."""
-    scale = np.sqrt(np.diagonal(whole))
-    if not np.all(scale > 0):
-        return 0.0
-    part, whole = part / scale / scale[:, None], whole / scale / scale[:, None]
-    try:
-        lower = np.linalg.cholesky(whole)
-    except np.linalg.LinAlgError:
-        return 0.0
-    half = np.linalg.solve(lower, part)
-    return float(np.linalg.eigvalsh(np.linalg.solve(lower, half.T)).min())

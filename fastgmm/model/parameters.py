@@ -9,6 +9,26 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class UniformNoise:
+    """A component of rows that belong to no Gaussian: uniform over a box.
+
+    Attributes
+    ----------
+    weight : float
+    bounds : ndarray of shape (2, n_features)
+        Lower and upper corner.
+    """
+
+    weight: float
+    bounds: Array
+
+    @property
+    def log_density(self) -> float:
+        """Logarithm of the density within the box."""
+        return -float(np.log(self.bounds[1] - self.bounds[0]).sum())
+
+
+@dataclass(frozen=True)
 class MixtureParameters:
     """A Gaussian mixture.
 
@@ -25,6 +45,8 @@ class MixtureParameters:
     log_weights : ndarray of shape (n_components,) or None
         What densities use in place of the logarithms of the weights: the expected log-weights of a variational
         posterior, which are not normalised (model/priors.py). None: log(weights).
+    noise : UniformNoise or None
+        The weights and its weight sum to 1.
     """
 
     weights: Array
@@ -33,3 +55,4 @@ class MixtureParameters:
     covariance_type: str
     covariances: Array | None = None
     log_weights: Array | None = None
+    noise: UniformNoise | None = None

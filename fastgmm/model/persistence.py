@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from .. import __version__
 from .covariance import STRUCTURES
+from .parameters import UniformNoise
 
 FORMAT = "fastgmm/1"
 
@@ -190,6 +191,20 @@ def load_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> MixtureFile:
     tensors = {name: np.array(loaded[name], dtype=np.float64, order="C") for name in _TENSORS}
     _check_values(path, tensors, covariance_type, np.dtype(metadata["dtype"]))
     return MixtureFile(**tensors, covariance_type=covariance_type, metadata=metadata)
+
+
+def load_noise(path: StrPath, text: str, n_features: int) -> UniformNoise:
+    """Return the uniform noise that the metadata `noise` describes, checked."""
+    try:
+        given = json.loads(text)
+        weight, bounds = float(given["weight"]), np.asarray(given["bounds"], np.float64)
+    except (ValueError, TypeError, KeyError):
+        _fail(path, "metadata noise is not a weight and bounds")
+    if not 0 <= weight < 1 or bounds.shape != (2, n_features):
+        _fail(path, f"metadata noise has a weight of {weight:g} and bounds of shape {bounds.shape}")
+    if not (np.isfinite(bounds).all() and np.all(bounds[1] > bounds[0])):
+        _fail(path, "metadata noise has bounds without volume")
+    return UniformNoise(weight, bounds)
 
 
 def _fail(path: StrPath, cause: str) -> NoReturn:

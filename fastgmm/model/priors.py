@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
-from .covariance import EPS, STRUCTURES, CovarianceStructure
+from .covariance import EPS, STRUCTURES
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
+from .structure import CovarianceStructure
 
 COUNT_FLOOR = 10 * EPS  # added to every component's number of rows, as scikit-learn does
 
@@ -126,7 +127,7 @@ def expected_log_weights(
 
 
 def estimate_posterior(
-    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, reg_covar: float
+    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, ridge: Array | float
 ) -> MixturePosterior:
     """M-step: the posterior of all parameters given the statistics (Bishop, 2006, equations 10.58 to 10.63).
 
@@ -136,7 +137,11 @@ def estimate_posterior(
     n_components, n_features = statistics.means.shape
     counts = np.where(statistics.sum_resp > 0, statistics.sum_resp, 1.0)
     offsets = statistics.sum_diff / counts[:, None]
-    scatter = structure.estimate_covariances(statistics, counts, offsets, reg_covar)
+    scatter = structure.moved_outer(statistics.sum_outer, statistics.sum_resp, statistics.sum_diff, offsets)
+    rows = statistics.sum_resp if structure.pools_components else counts
+    scatter = structure.with_ridge(
+        scatter / structure.denominator(rows, n_features), np.broadcast_to(ridge, n_features)
+    )
     n_rows = statistics.sum_resp + COUNT_FLOOR
     mean_precision = prior.mean_precision + n_rows
     diff = statistics.means + offsets - prior.mean
@@ -164,18 +169,6 @@ def estimate_posterior(
 def _along(values: Array, covariances: Array) -> Array:
     """`values` per component (or one), shaped to multiply covariances."""
     return values.reshape(values.shape + (1,) * (covariances.ndim - values.ndim))
-
-
-def entropy_of_resp(statistics: SufficientStatistics, parameters: MixtureParameters, log_const: Array) -> float:
-    """-sum r log r over rows and components, from the statistics of `parameters` alone.
-
-    log r = log_const - |U^T (x - mean)|^2 / 2 - log_prob_norm, and the weighted squares sum to <precision, scatter>.
-    """
-    structure = STRUCTURES[parameters.covariance_type]
-    squares = np.sum(structure.precisions(parameters.precisions_cholesky) * statistics.sum_outer)
-    present = statistics.sum_resp > 0
-    constants = statistics.sum_resp[present] @ log_const[present]
-    return float(statistics.log_likelihood - constants + 0.5 * squares)
 
 
 def compute_lower_bound(prior: MixturePrior, posterior: MixturePosterior, entropy: float) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from .parameters import Array
+from .structure import CovarianceStructure
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class SufficientStatistics:
         What the sums are centred on: the parameters' means as the kernels rounded them.
     n_far : int
         Rows whose distance to every component left the floating-point range.
+    noise_resp : float
+        Weight of the rows that belong to the uniform noise.
     """
 
     log_likelihood: float
@@ -28,6 +31,12 @@ class SufficientStatistics:
     sum_outer: Array
     means: Array
     n_far: int = 0
+    noise_resp: float = 0.0
+
+    @property
+    def total_weight(self) -> float:
+        """Weight of all rows."""
+        return float(self.sum_resp.sum()) + self.noise_resp
 
     def scaled(self, factor: float) -> "SufficientStatistics":
         """The statistics as if every row had weighed `factor` times as much."""
@@ -37,6 +46,17 @@ class SufficientStatistics:
             sum_resp=self.sum_resp * factor,
             sum_diff=self.sum_diff * factor,
             sum_outer=self.sum_outer * factor,
+            noise_resp=self.noise_resp * factor,
+        )
+
+    def about(self, means: Array, structure: CovarianceStructure) -> "SufficientStatistics":
+        """The statistics of the same rows and responsibilities, centred on other means."""
+        offsets = means - self.means
+        return replace(
+            self,
+            sum_diff=self.sum_diff - self.sum_resp[:, None] * offsets,
+            sum_outer=structure.moved_outer(self.sum_outer, self.sum_resp, self.sum_diff, offsets),
+            means=means,
         )
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
@@ -48,4 +68,5 @@ class SufficientStatistics:
             self.sum_outer + other.sum_outer,
             self.means,
             self.n_far + other.n_far,
+            self.noise_resp + other.noise_resp,
         )

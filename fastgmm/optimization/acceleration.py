@@ -15,10 +15,10 @@ uses that. `python -m benchmarks.acceleration` measures what it saves.
 import numpy as np
 
 from ..model.covariance import EPS, STRUCTURES
-from ..model.density import StatisticsPass
+from ..model.expectation import Expectation
 from ..model.parameters import Array, MixtureParameters
 from .convergence import ConvergenceMonitor
-from .em import EMIteration
+from .em import EMIteration, MStep
 
 # EM's first steps gain much and decide which local maximum is reached: acceleration begins when EM gains less than
 # this, in nats per row. Begun earlier, more problems end in a lower maximum than plain EM's. With tol at least this
@@ -46,14 +46,8 @@ class AcceleratedIteration(EMIteration):
     stop there as well.
     """
 
-    def __init__(
-        self,
-        estimate_statistics: StatisticsPass,
-        parameters: MixtureParameters,
-        reg_covar: float,
-        column_variance: Array,
-    ) -> None:
-        super().__init__(estimate_statistics, parameters, reg_covar, column_variance)
+    def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
+        super().__init__(expectation, parameters, maximise)
         self._proposal: MixtureParameters | None = None  # a quasi-Newton point; None: EM's own step is next
         self._history: list[tuple[MixtureParameters, MixtureParameters]] = []  # accepted points and their EM steps
         self._begun = self._given_up = False

@@ -46,6 +46,16 @@ class ConvergenceMonitor:
             return "decreased" if fell else "converged"
         return None
 
+    def record(self, lower_bound: float) -> None:
+        """Note a bound that may fall and says nothing about convergence, such as that of random batches."""
+        self.change = lower_bound - self.lower_bound
+        self.lower_bound = lower_bound
+        self.lower_bounds.append(lower_bound)
+
+    def forget(self) -> None:
+        """Let the next update count as the first: the objective, or what it is an objective of, has changed."""
+        self.lower_bound = float("-inf")
+
     def hold(self) -> None:
         """Record an iteration whose parameters were rejected: the bound stays where it is."""
         self.change = 0.0

@@ -2,18 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
-
-from ..exceptions import SingularCovarianceError
-from ..model.covariance import EPS, ILL_DEFINED, PIVOT_ROUNDINGS, STRUCTURES, SingularComponent
-from ..model.density import StatisticsPass
-from ..model.parameters import Array, MixtureParameters
+from ..model.expectation import Expectation
+from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
-
-# A variance below (16 roundings of the column's own standard deviation)^2 is what equal rows leave behind.
-VARIANCE_ROUNDINGS = 16
 
 
 @dataclass(frozen=True)
@@ -31,41 +25,6 @@ class EMResult:
         return self.stop_reason == "converged"
 
 
-def m_step(
-    statistics: SufficientStatistics, covariance_type: str, reg_covar: float, column_variance: Array
-) -> MixtureParameters:
-    """Return the parameters of maximum likelihood given the statistics, plus `reg_covar` on every variance.
-
-    Raises SingularCovarianceError (with `component`, `weight`, `column`) where a covariance is singular to working
-    precision; `column_variance` is the scale against which precision is measured.
-    """
-    structure = STRUCTURES[covariance_type]
-    n_features = statistics.means.shape[1]
-    weights = statistics.sum_resp / statistics.sum_resp.sum()
-    counts = np.where(statistics.sum_resp > 0, statistics.sum_resp, 1.0)
-    offsets = statistics.sum_diff / counts[:, None]
-    covariances = structure.estimate_covariances(statistics, counts, offsets, reg_covar)
-    try:
-        floor = (VARIANCE_ROUNDINGS * EPS) ** 2 * column_variance
-        structure.check_variances(covariances, floor)
-        factors = structure.cholesky(covariances, rtol=PIVOT_ROUNDINGS * n_features * EPS)
-    except SingularComponent as singular:
-        raise singular_covariance(singular, weights) from None
-    return MixtureParameters(weights, statistics.means + offsets, factors, covariance_type, covariances)
-
-
-def singular_covariance(singular: SingularComponent, weights: Array) -> SingularCovarianceError:
-    """Describe a singular component; the estimator adds the column's name."""
-    pooled = singular.component < 0
-    where = "The shared covariance" if pooled else f"Component {singular.component}"
-    weight = "" if pooled else f" (weight {weights[singular.component]:.3g})"
-    error = SingularCovarianceError(
-        f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}."
-    )
-    error.component, error.column = singular.component, singular.column
-    return error
-
-
 def check_range(statistics: SufficientStatistics) -> None:
     """Raise ValueError if rows were too far from every component for their distances."""
     if statistics.n_far:
@@ -75,40 +34,53 @@ def check_range(statistics: SufficientStatistics) -> None:
         )
 
 
+class MStep(Protocol):
+    """Statistics to parameters: a `Maximiser`, or a `Reseeding` around one, which mends collapsed components."""
+
+    @property
+    def n_restarts(self) -> int:
+        """Components re-seeded so far."""
+
+    def __call__(self, statistics: SufficientStatistics) -> MixtureParameters:
+        """Return the parameters of largest objective given the statistics."""
+
+    def log_prior(self, parameters: MixtureParameters) -> float:
+        """Logarithm of the prior's density in nats."""
+
+
 class EMIteration:
     """Plain EM: an iteration is one pass over the rows and an M-step.
 
     Parameters
     ----------
-    estimate_statistics : StatisticsPass
+    expectation : Expectation
+        The pass over the rows.
     parameters : MixtureParameters
         The start; later what the last M-step gave.
-    reg_covar : float
-    column_variance : ndarray of shape (n_features,)
-        The scale against which a variance counts as singular.
+    maximise : MStep
     """
 
-    def __init__(
-        self,
-        estimate_statistics: StatisticsPass,
-        parameters: MixtureParameters,
-        reg_covar: float,
-        column_variance: Array,
-    ) -> None:
-        self.estimate_statistics, self.parameters = estimate_statistics, parameters
-        self.reg_covar, self.column_variance = reg_covar, column_variance
+    def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
+        self.expectation, self.parameters, self.maximise = expectation, parameters, maximise
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
         """Do one iteration, tell the monitor, and return a reason to stop or None."""
+        n_restarts = self.maximise.n_restarts
         lower_bound, self.parameters = self.em_pass(self.parameters)
-        return monitor.update(lower_bound)
+        reason = monitor.update(lower_bound)
+        if self.maximise.n_restarts > n_restarts:  # the objective may fall now, on its way to a better maximum
+            monitor.forget()
+            return None
+        return reason
 
     def em_pass(self, parameters: MixtureParameters) -> tuple[float, MixtureParameters]:
-        """Return the mean log-likelihood per row of `parameters`, in nats, and the parameters of their M-step."""
-        statistics = self.estimate_statistics(parameters)
+        """Return the objective of `parameters` (the mean log-likelihood per row in nats, plus the log-prior's share)
+        and the parameters of their M-step.
+        """
+        statistics = self.expectation(parameters)
         check_range(statistics)
-        updated = m_step(statistics, parameters.covariance_type, self.reg_covar, self.column_variance)
-        return statistics.log_likelihood / float(statistics.sum_resp.sum()), updated
+        objective = statistics.log_likelihood + self.maximise.log_prior(parameters)
+        return objective / statistics.total_weight, self.maximise(statistics)
 
 
 def run_em(

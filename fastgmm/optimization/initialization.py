@@ -5,19 +5,22 @@ column, so that a badly scaled column does not decide the clusters and the start
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
 
 from ..model.covariance import STRUCTURES
-from ..model.density import RespOf, StatisticsPass
-from ..model.parameters import Array, MixtureParameters
+from ..model.density import RespOf
+from ..model.expectation import StatisticsPass
+from ..model.parameters import Array, MixtureParameters, UniformNoise
 from ..model.statistics import SufficientStatistics
-from ..representation.source import ArraySource, ColumnSummary
+from ..representation.source import ArraySource
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
-from .em import m_step
+from .em import MStep
+from .problem import FitProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
 BLOCK_ROWS = 65536  # sorted by label together
@@ -61,59 +64,40 @@ class UserStart:
         return self.weights is not None and self.means is not None and self.precisions_cholesky is not None
 
 
-@dataclass(frozen=True)
-class StartProblem:
-    """The data a start is made for."""
-
-    source: ArraySource
-    columns: ColumnSummary
-    sample_weight: Array | None
-    n_components: int
-    covariance_type: str
-    reg_covar: float
-
-    @property
-    def total_weight(self) -> float:
-        """Sum of the rows' weights."""
-        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
-
-    def statistics_pass(self) -> StatisticsPass:
-        """The pass over all rows that EM repeats."""
-        return StatisticsPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
-
-
 def initial_parameters(
-    problem: StartProblem,
+    problem: FitProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     user: UserStart,
     random_state: np.random.RandomState,
+    m_step: MStep,
 ) -> MixtureParameters:
-    """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user fixed."""
-    structure = STRUCTURES[problem.covariance_type]
+    """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user gave."""
+    structure, maximise = STRUCTURES[problem.covariance_type], problem.maximise
     if user.complete:
         assert user.weights is not None
         assert user.means is not None
         assert user.precisions_cholesky is not None
         covariances = structure.covariances(user.precisions_cholesky)
-        return MixtureParameters(
+        parameters = MixtureParameters(
             user.weights, user.means, user.precisions_cholesky, problem.covariance_type, covariances
         )
-    statistics = initial_statistics(problem, init_params, random_state)
-    parameters = m_step(statistics, problem.covariance_type, problem.reg_covar, problem.columns.variance)
-    factors, covariances_ = parameters.precisions_cholesky, parameters.covariances
-    if user.precisions_cholesky is not None:
-        factors, covariances_ = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
-    return MixtureParameters(
-        parameters.weights if user.weights is None else user.weights,
-        parameters.means if user.means is None else user.means,
-        factors,
-        problem.covariance_type,
-        covariances_,
-    )
+    else:
+        parameters = m_step(initial_statistics(problem, init_params, random_state))
+        if user.precisions_cholesky is not None:
+            factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
+            parameters = replace(parameters, precisions_cholesky=factors, covariances=covariances)
+        weights = parameters.weights if user.weights is None else user.weights
+        means = parameters.means if user.means is None else user.means
+        parameters = replace(parameters, weights=weights, means=means)
+    if maximise.noise_bounds is not None:
+        noise = UniformNoise(problem.noise_start, maximise.noise_bounds)
+        weights = parameters.weights * ((1.0 - noise.weight) / parameters.weights.sum())
+        parameters = replace(parameters, weights=weights, noise=noise)
+    return maximise.hold(parameters)
 
 
 def initial_statistics(
-    problem: StartProblem,
+    problem: FitProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     random_state: np.random.RandomState,
 ) -> SufficientStatistics:
@@ -134,29 +118,34 @@ def initial_statistics(
         if given.shape in shapes[:2]:
             given = _check_given(given, n_components)
             if given.ndim == 1:
-                return _from_labels(problem, problem.source, problem.sample_weight, given)
+                return _from_labels(problem, problem.complete_source(), problem.sample_weight, given)
             resp = given
-            return _from_resp(problem, problem.source, problem.sample_weight, lambda first, last: resp[first:last])
+            rows_given = problem.complete_source()
+            return _from_resp(problem, rows_given, problem.sample_weight, lambda first, last: resp[first:last])
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
     random = isinstance(init_params, str) and init_params == "random"
-    index = _sample_index(problem, clustering_size(n_components) if random else sample_size(n_components), rng)
-    rows = problem.source.take(index)
+    index = sample_index(problem, clustering_size(n_components) if random else sample_size(n_components), rng)
+    rows = problem.complete_source().take(index)
     weight = None if problem.sample_weight is None else problem.sample_weight[index]
     sample = ArraySource(rows)
     if random:
         statistics = _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
     else:
-        labels = _partition(problem, rows, weight, init_params if given is None else given, rng)
-        statistics = _from_labels(problem, sample, weight, labels)
-    if len(rows) == n_samples:
+        nearest = _partition(problem, rows, weight, init_params if given is None else given, rng)
+        if problem.maximise.noise_bounds is not None:  # the farthest rows may be noise
+            distance = nearest.distance[: len(rows)]
+            kept = distance <= np.quantile(distance, 1.0 - problem.noise_start)
+            weight = np.where(kept, 1.0 if weight is None else weight, 0.0)
+        statistics = _from_labels(problem, sample, weight, nearest.labels[: len(rows)])
+    if len(rows) == n_samples and problem.maximise.noise_bounds is None:
         return statistics
     return statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
 
 
 def _partition(
-    problem: StartProblem, rows: NDArray[Any], weight: Array | None, init_params: Any, rng: np.random.Generator
-) -> NDArray[np.int64]:
+    problem: FitProblem, rows: NDArray[Any], weight: Array | None, init_params: Any, rng: np.random.Generator
+) -> Nearest:
     """Return the cluster of each row, on standardised columns; `init_params` is a method or an array of means."""
     n_components = problem.n_components
     scale = np.sqrt(problem.columns.variance)
@@ -171,12 +160,45 @@ def _partition(
     else:
         part = sample
         if len(rows) > clustering_size(n_components):
-            index = _spread(len(rows), clustering_size(n_components), rng)
+            index = spread(len(rows), clustering_size(n_components), rng)
             part = BlockedSample.from_rows(rows[index], None if weight is None else weight[index])
         centers = kmeans_plusplus(part, n_components, rng)
         if init_params == "kmeans":
             centers = lloyd(part, improve_seeds(part, centers, n_exchanges(n_components), rng))
-    return Nearest.of(sample, centers).labels[: len(rows)]
+    known = (known_means(problem) - problem.columns.mean) / scale
+    if not np.isnan(known).all():
+        centers[:, : rows.shape[1]] = guided(centers[:, : rows.shape[1]], known)
+    return Nearest.of(sample, centers)
+
+
+def known_means(problem: FitProblem) -> Array:
+    """Fixed means, else the means of labelled rows, else NaN; (n_components, n_features)."""
+    means = np.full((problem.n_components, problem.source.n_features), np.nan)
+    if problem.labels is not None:
+        rows = np.flatnonzero(problem.labels >= 0)
+        weight = None if problem.sample_weight is None else problem.sample_weight[rows]
+        labelled = ArraySource(problem.complete_source().take(rows))
+        statistics = _from_labels(problem, labelled, weight, problem.labels[rows])
+        present = statistics.sum_resp > 0
+        means[present] = statistics.means[present]
+    fixed = problem.maximise.fixed
+    if fixed.means is not None:
+        means = np.where(fixed.held_means[:, None], fixed.means, means)
+    return means
+
+
+def guided(centers: Array, known: Array) -> Array:
+    """Centres in an order in which known components have a near one, moved to where these are known to lie.
+
+    centers, known: (n_components, n_features); known is NaN for components of which nothing is known.
+    """
+    is_known = np.asarray(~np.isnan(known).any(axis=1))
+    distance = ((centers[:, None, :] - known[is_known][None]) ** 2).sum(axis=2)
+    taken, places = linear_sum_assignment(distance)
+    result = np.empty_like(centers)
+    result[np.flatnonzero(is_known)[places]] = known[is_known][places]
+    result[~is_known] = np.delete(centers, taken, axis=0)
+    return result
 
 
 def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
@@ -196,7 +218,7 @@ def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
     return resp.argmax(axis=1) if np.isin(resp, (0, 1)).all() else resp
 
 
-def _sample_index(problem: StartProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of the rows a start looks at, increasing, all of positive weight.
 
     One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data
@@ -204,11 +226,11 @@ def _sample_index(problem: StartProblem, size: int, rng: np.random.Generator) ->
     """
     eligible = None if problem.sample_weight is None else np.flatnonzero(problem.sample_weight > 0)
     count = problem.source.n_samples if eligible is None else len(eligible)
-    index = _spread(count, min(count, size), rng)
+    index = spread(count, min(count, size), rng)
     return index if eligible is None else eligible[index]
 
 
-def _spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """One index at random from each of `size` equal stretches of range(count), increasing."""
     if size == count:
         return np.arange(count)
@@ -217,7 +239,7 @@ def _spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64
 
 
 def _from_labels(
-    problem: StartProblem, source: ArraySource, sample_weight: Array | None, labels: NDArray[np.int64]
+    problem: FitProblem, source: ArraySource, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> SufficientStatistics:
     """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
     n_components, n_features = problem.n_components, source.n_features
@@ -252,7 +274,7 @@ def _runs(
 
 
 def _from_resp(
-    problem: StartProblem, source: ArraySource, sample_weight: Array | None, resp_of: RespOf
+    problem: FitProblem, source: ArraySource, sample_weight: Array | None, resp_of: RespOf
 ) -> SufficientStatistics:
     """Statistics of responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
     n_components, n_features = problem.n_components, source.n_features

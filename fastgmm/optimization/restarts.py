@@ -6,8 +6,8 @@ from typing import Protocol
 
 from ..model.parameters import MixtureParameters
 from .convergence import ConvergenceMonitor
-from .em import EMIteration, EMResult, run_em
-from .initialization import StartProblem
+from .em import EMIteration, EMResult, MStep, run_em
+from .problem import FitProblem
 
 Start = Callable[[], MixtureParameters]
 
@@ -27,15 +27,16 @@ class FitObserver(Protocol):
 
 @dataclass(frozen=True)
 class EMOptions:
-    """How long EM runs, and how: iterate(estimate_statistics, parameters, reg_covar, column_variance)."""
+    """How long EM runs, and how: iterate(expectation, parameters, maximise)."""
 
     tol: float
     max_iter: int
     iterate: Callable[..., EMIteration] = EMIteration
+    maximise: MStep | None = None  # None: the problem's own
 
 
 def fit_best(
-    problem: StartProblem,
+    problem: FitProblem,
     starts: list[Start],
     options: EMOptions,
     observer: FitObserver,
@@ -46,7 +47,7 @@ def fit_best(
     `previous_bound` is the bound that the first iteration's change is measured from (a warm start's). A callback that
     stops one start stops the fit.
     """
-    estimate = problem.statistics_pass()
+    expectation = problem.expectation()
     best: EMResult | None = None
     for init, start in enumerate(starts):
         observer.begin(init)
@@ -56,7 +57,7 @@ def fit_best(
             result = EMResult(parameters, [], "max_iter", 0.0)
         else:
             result = run_em(
-                options.iterate(estimate, parameters, problem.reg_covar, problem.columns.variance),
+                options.iterate(expectation, parameters, options.maximise or problem.maximise),
                 max_iter=options.max_iter,
                 monitor=monitor,
                 after_iteration=_bound(observer, init),

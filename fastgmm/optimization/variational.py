@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 
 from ..model.covariance import STRUCTURES, SingularComponent
-from ..model.density import StatisticsPass, compute_log_const
+from ..model.density import complete_log_likelihood
+from ..model.expectation import Expectation
+from ..model.maximisation import Maximiser, singular_covariance
 from ..model.parameters import Array, MixtureParameters
 from ..model.priors import (
     COUNT_FLOOR,
     MixturePosterior,
     MixturePrior,
     compute_lower_bound,
-    entropy_of_resp,
     estimate_posterior,
 )
 from ..model.statistics import SufficientStatistics
-from .em import EMIteration, check_range, singular_covariance
+from .em import EMIteration, check_range
 
 # Every so many passes all components take part, so that one that was left out may come back.
 FULL_PASS_EVERY = 10
@@ -31,13 +32,13 @@ class VariationalIteration(EMIteration):
 
     def __init__(
         self,
-        estimate_statistics: StatisticsPass,
+        expectation: Expectation,
         parameters: MixturePosterior,
-        reg_covar: float,
-        column_variance: Array,
+        maximise: Maximiser,
         prior: MixturePrior,
     ) -> None:
-        super().__init__(estimate_statistics, parameters, reg_covar, column_variance)
+        super().__init__(expectation, parameters, maximise)
+        self._ridge = maximise.ridge
         self.prior = prior
         self._alive = np.ones(len(parameters.weights), bool)
         self._passes = 0
@@ -47,21 +48,22 @@ class VariationalIteration(EMIteration):
         alive = self._alive if self._passes % FULL_PASS_EVERY else np.ones_like(self._alive)
         self._passes += 1
         taking_part = _subset(parameters, alive)
-        statistics = self.estimate_statistics(taking_part)
+        statistics = self.expectation(taking_part)
         check_range(statistics)
-        entropy = entropy_of_resp(statistics, taking_part, compute_log_const(taking_part))
+        # -sum r log r, with log r = log_const - |U^T (x - mean)|^2 / 2 - log_prob_norm
+        entropy = statistics.log_likelihood - complete_log_likelihood(taking_part, statistics)
         statistics = _spread(statistics, parameters, alive)
-        posterior = posterior_of(self.prior, statistics, parameters.covariance_type, self.reg_covar)
+        posterior = posterior_of(self.prior, statistics, parameters.covariance_type, self._ridge)
         self._alive = statistics.sum_resp >= COUNT_FLOOR
         return compute_lower_bound(self.prior, posterior, entropy) / float(statistics.sum_resp.sum()), posterior
 
 
 def posterior_of(
-    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, reg_covar: float
+    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, ridge: Array | float
 ) -> MixturePosterior:
     """`estimate_posterior`, with SingularCovarianceError for a singular component."""
     try:
-        return estimate_posterior(prior, statistics, covariance_type, reg_covar)
+        return estimate_posterior(prior, statistics, covariance_type, ridge)
     except SingularComponent as singular:
         raise singular_covariance(singular, statistics.sum_resp / statistics.sum_resp.sum()) from None
 

@@ -106,6 +106,34 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
     )
 
 
+def summarise_observed(source: ArraySource, sample_weight: Array | None = None) -> ColumnSummary:
+    """`summarise_columns` of rows in which NaN stands for a missing value; `finite` says that there is no infinity.
+
+    A column without any value has a minimum of infinity.
+    """
+    n_features = source.n_features
+    low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    weights, sums, squares = np.zeros(n_features), np.zeros(n_features), np.zeros(n_features)
+    some = source.take(np.arange(min(1000, source.n_samples))).astype(np.float64)
+    shift = np.nan_to_num(np.nansum(some, axis=0) / np.maximum(np.sum(~np.isnan(some), axis=0), 1))
+    finite = True
+    for start, chunk in source.chunks():
+        for first in range(0, len(chunk), 65536):
+            block = chunk[first : first + 65536].astype(np.float64)
+            finite = finite and not np.isinf(block).any()
+            weight = np.ones(len(block)) if sample_weight is None else sample_weight[start + first :][: len(block)]
+            present = ~np.isnan(block) & (weight > 0)[:, None]
+            low = np.minimum(low, np.min(block, axis=0, where=present, initial=np.inf))
+            high = np.maximum(high, np.max(block, axis=0, where=present, initial=-np.inf))
+            diff = np.where(present, block - shift, 0.0)
+            weights += weight @ present
+            sums += weight @ diff
+            squares += weight @ diff**2
+    total = np.where(weights > 0, weights, 1.0)
+    variance = np.maximum(squares / total - (sums / total) ** 2, 0.0)
+    return ColumnSummary(low, high, shift + sums / total, variance, finite)
+
+
 def first_nonfinite(source: ArraySource) -> tuple[int, int, float] | None:
     """Return row, column and value of the first NaN or infinity, or None."""
     for start, chunk in source.chunks():

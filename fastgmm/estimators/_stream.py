@@ -1,0 +1,114 @@
+"""`partial_fit`: stepwise EM on rows that come in pieces."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..model.parameters import MixtureParameters
+from ..optimization.em import check_range
+from ..optimization.problem import FitProblem
+from ..optimization.stepwise import RunningStatistics, StepwiseOptions, default_batch_size
+from ..representation.source import ArraySource, summarise_columns
+from ..threads import thread_limit
+from . import _validation as check
+from ._base import InvalidParameterError
+from ._em import EMEstimator
+from ._knowledge import resolve_labels
+from ._problem import SOLVER_OPTIONS, check_options
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Where `partial_fit` goes on: the problem of the first piece, without its rows, and what was learned since."""
+
+    problem: FitProblem
+    running: RunningStatistics
+    parameters: MixtureParameters
+
+
+class StreamFit(EMEstimator):
+    """Estimators that can learn from a stream."""
+
+    solver: str
+    solver_options: dict[str, Any] | None
+    semi_supervised: bool
+    missing: str
+    _stream: _Stream
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from a piece of a stream by stepwise EM (Cappe and Moulines, 2009).
+
+        The first piece is also what the start, the columns' scales, a default prior and the box of the noise are taken
+        from; give it some hundred rows per component. Later pieces, at best of about a batch's size, move the running
+        statistics by (t + t0)^-kappa after batch t, and never less than `forgetting`; these are `solver_options` of
+        solver='stepwise', whose defaults apply otherwise. Statistics are carried over exactly. `fit` starts anew.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+            Pieces longer than `batch_size` are cut into batches.
+
+        Returns
+        -------
+        self
+        """
+        values = {name: getattr(self, name) for name in self._constraints}
+        check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
+        given = self.solver_options if self.solver == "stepwise" else None
+        options = StepwiseOptions(**check_options("stepwise", given, SOLVER_OPTIONS["stepwise"]))
+        with thread_limit(self.n_jobs):
+            stream = (
+                self._begin(X, y, sample_weight) if not hasattr(self, "_stream") else self._go_on(X, y, sample_weight)
+            )
+            stream, bound = _learn(stream, options)
+        problem = stream.problem
+        nothing = ArraySource(np.empty((0, problem.source.n_features), problem.source.dtype))
+        problem = replace(problem, source=nothing, sample_weight=None, labels=None)
+        self._stream = replace(stream, problem=problem)
+        self._set_mixture(stream.parameters, problem.source.dtype)
+        self.converged_, self.stop_reason_ = False, "passes"
+        self.n_iter_ = stream.running.n_batches
+        self.lower_bound_ = problem.source.dtype.type(bound)
+        self.lower_bounds_ = [*getattr(self, "lower_bounds_", []), self.lower_bound_]
+        return self
+
+    def _begin(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
+        """Start from the first piece."""
+        source = self._read(X, reset=True, min_samples=2)
+        problem = self._problem(source, y, sample_weight)
+        parameters = self._plan(problem).start()
+        self.lower_bounds_ = []
+        return _Stream(problem, RunningStatistics.expected(parameters), parameters)
+
+    def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
+        """Check a later piece."""
+        source = self._read(X, reset=False, model_dtype=self._stream.problem.columns.mean.dtype)
+        weight = check.check_sample_weight(sample_weight, source.n_samples)
+        finite = summarise_columns(source, weight).finite
+        if not finite and self.missing == "raise":
+            check.raise_nonfinite(source, type(self).__name__, self._column_names())
+        labels = None
+        if self.semi_supervised and y is not None:
+            labels = resolve_labels(y, source.n_samples, int(self.n_components))
+        problem = replace(
+            self._stream.problem, source=source, sample_weight=weight, labels=labels, has_missing=not finite
+        )
+        return replace(self._stream, problem=problem)
+
+
+def _learn(stream: _Stream, options: StepwiseOptions) -> tuple[_Stream, float]:
+    """Blend the rows of the stream's problem in, batch by batch; also the mean log-likelihood before each update."""
+    problem, running, parameters = stream.problem, stream.running, stream.parameters
+    weight = problem.sample_weight
+    rows = np.arange(problem.source.n_samples) if weight is None else np.flatnonzero(weight > 0)
+    size = default_batch_size(problem.n_components, 0) if options.batch_size is None else options.batch_size
+    total = seen = 0.0
+    for index in np.array_split(rows, max(1, round(len(rows) / size))):
+        batch = problem.batch(index)(parameters)
+        check_range(batch)
+        total, seen = total + batch.log_likelihood, seen + batch.total_weight
+        running = running.after(batch, parameters, options)
+        parameters = running.maximised(problem.maximise, running.total_weight)
+    return _Stream(problem, running, parameters), total / seen

@@ -1,0 +1,144 @@
+"""The E-step of a fit: statistics of all its rows under given parameters, whatever the rows are like.
+
+What iterates knows an `Expectation` only. Passes over complete rows are here, over rows with gaps in missing.py;
+`PartlyLabelled` adds rows whose component is known.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .covariance import STRUCTURES, TIED_CANCELLATION
+from .density import MixtureKernels, RespOf, Rows, as_full, complete_log_likelihood
+from .parameters import Array, MixtureParameters
+from .statistics import SufficientStatistics
+
+
+class Expectation(Protocol):
+    """A pass over the rows; with `hard`, every row belongs to its most probable component alone."""
+
+    hard: bool
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
+
+
+class StatisticsPass:
+    """One EM pass over the rows of a fit, whatever the covariance type.
+
+    For a tied covariance, the pooled second moment is the scatter of the data about `shift` (computed once) minus what
+    the means account for. Where that difference keeps too few digits (components very far apart against their
+    width), the pass accumulates the scatter pair by pair with the kernels of full covariances instead.
+
+    Parameters
+    ----------
+    rows : callable returning the rows anew at each call
+    dtype : float32 or float64
+    shift : ndarray of shape (n_features,)
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+
+    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
+        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
+        self.hard = False
+        self._scatter: Array | None = None
+        self._pairwise = False
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
+        structure = STRUCTURES[parameters.covariance_type]
+        if not structure.pools_components:
+            return self._accumulate(parameters, resp)
+        if not self._pairwise and parameters.noise is None:
+            scatter = self.data_scatter()
+            statistics = self._accumulate(parameters, resp)
+            pooled = statistics.sum_outer + scatter
+            if _smallest_ratio(pooled, scatter) > TIED_CANCELLATION:
+                return replace(statistics, sum_outer=pooled)
+            self._pairwise = True
+        statistics = self._accumulate(as_full(parameters), resp)
+        return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
+
+    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
+        return MixtureKernels(parameters, self.dtype, self.shift).accumulate(
+            self.rows(), self.sample_weight, resp, self.hard and resp is None
+        )
+
+    def data_scatter(self) -> Array:
+        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift; kept."""
+        if self._scatter is None:
+            n_features = len(self.shift)
+            unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
+            self._scatter = self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
+        return self._scatter
+
+
+class PartlyLabelled:
+    """Rows of which some are known to belong to one component; the others are the concern of another pass.
+
+    A known row counts in the log-likelihood with the density of row and component together.
+
+    Parameters
+    ----------
+    unlabelled : Expectation or None
+        None where every row is labelled.
+    labelled : Expectation
+        Over the labelled rows alone.
+    labels : ndarray of shape (n_labelled,), int64
+    constant : bool
+        Whether the statistics of labelled rows do not depend on the parameters, so that one pass over them is enough.
+    """
+
+    def __init__(
+        self, unlabelled: Expectation | None, labelled: Expectation, labels: NDArray[np.int64], constant: bool
+    ) -> None:
+        self.unlabelled, self.labelled, self.labels, self.constant = unlabelled, labelled, labels, constant
+        self._known: SufficientStatistics | None = None
+
+    @property
+    def hard(self) -> bool:
+        """Whether unlabelled rows belong to one component each."""
+        return self.unlabelled is not None and self.unlabelled.hard
+
+    @hard.setter
+    def hard(self, value: bool) -> None:
+        if self.unlabelled is not None:
+            self.unlabelled.hard = value
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters`."""
+        if resp is not None:
+            raise ValueError("Responsibilities of labelled rows are their labels.")
+        structure = STRUCTURES[parameters.covariance_type]
+        known = self._known
+        if known is None or not self.constant:
+            identity = np.eye(len(parameters.weights))
+            quiet = replace(parameters, noise=None)
+            known = self.labelled(quiet, lambda first, last: identity[self.labels[first:last]])
+            if self.constant:
+                present = np.maximum(known.sum_resp, 1.0)[:, None]
+                known = known.about(known.means + known.sum_diff / present, structure)
+            self._known = known
+        known = known.about(parameters.means, structure)
+        if self.constant:
+            known = replace(known, log_likelihood=complete_log_likelihood(parameters, known))
+        if self.unlabelled is None:
+            return known
+        return self.unlabelled(parameters).about(parameters.means, structure) + known
+
+
+def _smallest_ratio(part: Array, whole: Array) -> float:
+    """Smallest share of `whole` that `part` holds along any direction (generalised eigenvalue); 0 if undefined."""
+    scale = np.sqrt(np.diagonal(whole))
+    if not np.all(scale > 0):
+        return 0.0
+    part, whole = part / scale / scale[:, None], whole / scale / scale[:, None]
+    try:
+        lower = np.linalg.cholesky(whole)
+    except np.linalg.LinAlgError:
+        return 0.0
+    half = np.linalg.solve(lower, part)
+    return float(np.linalg.eigvalsh(np.linalg.solve(lower, half.T)).min())

@@ -1,0 +1,198 @@
+"""The M-step: parameters of maximum likelihood or maximum a posteriori, from sufficient statistics."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import SingularCovarianceError
+from .conjugate import ResolvedPrior
+from .covariance import EPS, STRUCTURES, SingularComponent
+from .parameters import Array, MixtureParameters, UniformNoise
+from .statistics import SufficientStatistics
+from .structure import CovarianceStructure
+
+ILL_DEFINED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+    "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
+    "scale the input data."
+)
+# A scaled Cholesky pivot below this many roundings per feature is what exactly collinear columns leave behind.
+PIVOT_ROUNDINGS = 4
+# A variance below (16 roundings of the column's own standard deviation)^2 is what equal rows leave behind.
+VARIANCE_ROUNDINGS = 16
+# on_singular="regularize" raises what is singular to this share of each column's variance.
+REGULARISED = 1e-4
+TINY = 1e-300  # stands for 0 rows in denominators
+
+
+@dataclass(frozen=True)
+class FixedParameters:
+    """Parameters that no M-step changes, in the shapes of the fitted attributes; NaN marks the free components.
+
+    Attributes
+    ----------
+    weights, means, covariances : ndarray or None
+        None: all are free. A tied covariance is fixed as a whole.
+    equal_weights : bool
+        All weights are equal.
+    """
+
+    weights: Array | None = None
+    means: Array | None = None
+    covariances: Array | None = None
+    equal_weights: bool = False
+
+    @property
+    def held_means(self) -> NDArray[np.bool_]:
+        """Which components' means are fixed, (n_components,)."""
+        assert self.means is not None
+        return np.asarray(~np.isnan(self.means).any(axis=1))
+
+    def hold_covariances(self, covariances: Array) -> Array:
+        """Covariances with the fixed ones in their places."""
+        if self.covariances is None:
+            return covariances
+        return np.where(np.isnan(self.covariances), covariances, self.covariances)
+
+
+FREE = FixedParameters()
+
+
+@dataclass(frozen=True)
+class Maximiser:
+    """Turns statistics into parameters.
+
+    Parameters
+    ----------
+    covariance_type : str
+    ridge : ndarray of shape (n_features,) or number
+        Added to every variance; not where there is a prior, whose scale does its work and whose density would fall.
+    column_variance : ndarray of shape (n_features,)
+        The scale against which a variance counts as singular.
+    floor : float
+        Least eigenvalue of a covariance, as a share of the columns' variances.
+    prior : ResolvedPrior or None
+    fixed : FixedParameters
+    noise_bounds : ndarray of shape (2, n_features) or None
+        Box of the uniform noise.
+    regularises : bool
+        Raise a singular covariance instead of SingularCovarianceError.
+    """
+
+    covariance_type: str
+    ridge: Array | float
+    column_variance: Array
+    floor: float = 0.0
+    prior: ResolvedPrior | None = None
+    fixed: FixedParameters = field(default=FREE)
+    noise_bounds: Array | None = None
+    regularises: bool = False
+
+    n_restarts = 0  # a component that collapses is an error here; see optimization/collapse.py
+
+    @property
+    def structure(self) -> CovarianceStructure:
+        """The row of the covariance table."""
+        return STRUCTURES[self.covariance_type]
+
+    def __call__(self, statistics: SufficientStatistics) -> MixtureParameters:
+        """Return the parameters of largest objective given the statistics.
+
+        Raises SingularCovarianceError (with `component`, `column`) where a covariance is singular to working precision.
+        """
+        weights, noise = self._weights(statistics)
+        means, covariances = self._means_and_covariances(statistics)
+        try:
+            factors = self._cholesky(covariances)
+        except SingularComponent as singular:
+            if not self.regularises:
+                raise singular_covariance(singular, weights) from None
+            unit = np.where(self.column_variance > 0, self.column_variance, 1.0)
+            covariances = self.structure.floored(covariances, REGULARISED * unit)
+            factors = self._cholesky(covariances)
+        return MixtureParameters(weights, means, factors, self.covariance_type, covariances, noise=noise)
+
+    def log_prior(self, parameters: MixtureParameters) -> float:
+        """Logarithm of the prior's density in nats, but for a constant; 0 without a prior."""
+        return 0.0 if self.prior is None else self.prior.log_density(parameters)
+
+    def hold(self, parameters: MixtureParameters) -> MixtureParameters:
+        """Return parameters, with covariances, in which the fixed ones have their values."""
+        fixed, weights, means = self.fixed, parameters.weights, parameters.means
+        noise, factors, covariances = parameters.noise, parameters.precisions_cholesky, parameters.covariances
+        noise_weight = 0.0 if noise is None else noise.weight
+        if fixed.equal_weights:
+            weights = np.full(len(weights), (1.0 - noise_weight) / len(weights))
+        elif fixed.weights is not None:
+            weights, noise_weight = _around_fixed(fixed.weights, weights, noise_weight)
+            noise = None if noise is None else UniformNoise(noise_weight, noise.bounds)
+        if fixed.means is not None:
+            means = np.where(fixed.held_means[:, None], fixed.means, means)
+        if fixed.covariances is not None:
+            assert covariances is not None
+            covariances = fixed.hold_covariances(covariances)
+            factors = self.structure.cholesky(covariances)
+        return replace(
+            parameters, weights=weights, means=means, covariances=covariances, precisions_cholesky=factors, noise=noise
+        )
+
+    def _cholesky(self, covariances: Array) -> Array:
+        """precisions_cholesky; SingularComponent for a covariance that is singular to working precision."""
+        self.structure.check_variances(covariances, (VARIANCE_ROUNDINGS * EPS) ** 2 * self.column_variance)
+        return self.structure.cholesky(covariances, rtol=PIVOT_ROUNDINGS * len(self.column_variance) * EPS)
+
+    def _weights(self, statistics: SufficientStatistics) -> tuple[Array, UniformNoise | None]:
+        concentration = 1.0 if self.prior is None else self.prior.weight_concentration
+        counts = statistics.sum_resp + (concentration - 1.0)
+        share = np.append(counts, statistics.noise_resp) / (counts.sum() + statistics.noise_resp)
+        weights, noise_weight = share[:-1], float(share[-1])
+        if self.fixed.equal_weights:
+            weights = np.full(len(counts), (1.0 - noise_weight) / len(counts))
+        elif self.fixed.weights is not None:
+            weights, noise_weight = _around_fixed(self.fixed.weights, weights, noise_weight)
+        if self.noise_bounds is None:
+            return weights, None
+        return weights, UniformNoise(noise_weight, self.noise_bounds)
+
+    def _means_and_covariances(self, statistics: SufficientStatistics) -> tuple[Array, Array]:
+        structure, old = self.structure, statistics.means
+        n_components, n_features = old.shape
+        sum_resp, sum_diff, sum_outer = statistics.sum_resp, statistics.sum_diff, statistics.sum_outer
+        denominator = structure.denominator(np.maximum(sum_resp, TINY), n_features)
+        if self.prior is not None:
+            count, diff, outer = self.prior.pseudo_rows(old)
+            sum_resp, sum_diff, sum_outer = sum_resp + count, sum_diff + diff, sum_outer + outer
+            denominator = denominator + self.prior.exponent(n_components)
+        offsets = sum_diff / np.maximum(sum_resp, TINY)[:, None]
+        if self.fixed.means is not None:
+            held = self.fixed.held_means
+            offsets[held] = self.fixed.means[held] - old[held]
+        covariances = structure.moved_outer(sum_outer, sum_resp, sum_diff, offsets) / denominator
+        if self.prior is None:
+            covariances = structure.with_ridge(covariances, np.broadcast_to(self.ridge, n_features))
+        if self.floor > 0:
+            unit = np.where(self.column_variance > 0, self.column_variance, 1.0)
+            covariances = structure.floored(covariances, self.floor * unit)
+        return old + offsets, self.fixed.hold_covariances(covariances)
+
+
+def _around_fixed(fixed: Array, weights: Array, noise_weight: float) -> tuple[Array, float]:
+    """Weights with the fixed ones in their places; the others and the noise share what is left."""
+    free = np.isnan(fixed)
+    left = 1.0 - np.sum(fixed[~free])
+    total = np.sum(weights[free]) + noise_weight
+    scale = left / total if total > 0 else 0.0
+    return np.where(free, weights * scale, fixed), noise_weight * scale
+
+
+def singular_covariance(singular: SingularComponent, weights: Array) -> SingularCovarianceError:
+    """Describe a singular component; the estimator adds the column's name."""
+    pooled = singular.component < 0
+    where = "The shared covariance" if pooled else f"Component {singular.component}"
+    weight = "" if pooled else f" (weight {weights[singular.component]:.3g})"
+    error = SingularCovarianceError(
+        f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}."
+    )
+    error.component, error.column = singular.component, singular.column
+    return error

@@ -1,0 +1,233 @@
+"""Rows with missing values: exact EM, densities and imputation (Ghahramani and Jordan, 1994; Little and Rubin, 2019).
+
+Values are missing at random. Rows are grouped by which columns they miss. Within a group the observed columns follow
+the marginal mixture, so that the kernels for complete rows give its responsibilities and statistics; expected
+statistics of all columns are linear in those: with B_k the regression of the missing on the observed columns, a row's
+expected deviation is (I, B_k) times its observed one, and the missing columns vary by what the regression leaves.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..representation.source import ArraySource
+from .covariance import STRUCTURES
+from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
+from .expectation import StatisticsPass
+from .parameters import Array, MixtureParameters, UniformNoise
+from .statistics import SufficientStatistics
+
+BLOCK_ROWS = 65536  # whose gaps are looked at together
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Rows that miss the same columns.
+
+    Attributes
+    ----------
+    index : ndarray of int64
+        Their places among all rows, increasing.
+    observed, missing : ndarrays of int64
+        Columns.
+    """
+
+    index: NDArray[np.int64]
+    observed: NDArray[np.int64]
+    missing: NDArray[np.int64]
+
+
+def find_patterns(rows: Rows, n_features: int) -> list[Pattern]:
+    """Group rows by the columns they miss, in a fixed order; rows that miss all of them are in no group."""
+    codes = []
+    for _, block in rows:
+        for first in range(0, len(block), BLOCK_ROWS):
+            codes.append(np.packbits(np.isnan(block[first : first + BLOCK_ROWS]), axis=1))
+    bits = np.ascontiguousarray(np.concatenate(codes))
+    _, firsts, group = np.unique(bits.view(f"V{bits.shape[1]}")[:, 0], return_index=True, return_inverse=True)
+    order = np.argsort(group.astype(np.min_scalar_type(len(firsts))), kind="stable")  # narrow integers sort by radix
+    stops = np.cumsum(np.bincount(group))
+    patterns = []
+    for start, stop, code in zip([0, *stops[:-1]], stops, bits[firsts], strict=True):
+        is_missing = np.unpackbits(code)[:n_features].astype(bool)
+        if not is_missing.all():
+            patterns.append(Pattern(order[start:stop], np.flatnonzero(~is_missing), np.flatnonzero(is_missing)))
+    return patterns
+
+
+def marginal(parameters: MixtureParameters, pattern: Pattern) -> MixtureParameters:
+    """The mixture of the observed columns; `parameters.covariances` must be there."""
+    if len(pattern.missing) == 0:
+        return parameters
+    structure, observed = STRUCTURES[parameters.covariance_type], pattern.observed
+    assert parameters.covariances is not None
+    covariances = np.ascontiguousarray(structure.marginal(parameters.covariances, observed))
+    noise = parameters.noise
+    return replace(
+        parameters,
+        means=np.ascontiguousarray(parameters.means[:, observed]),
+        covariances=covariances,
+        precisions_cholesky=structure.cholesky(covariances),
+        noise=None if noise is None else UniformNoise(noise.weight, noise.bounds[:, observed]),
+    )
+
+
+def with_covariances(parameters: MixtureParameters) -> MixtureParameters:
+    """The same mixture, its covariances computed if need be."""
+    if parameters.covariances is not None:
+        return parameters
+    covariances = STRUCTURES[parameters.covariance_type].covariances(parameters.precisions_cholesky)
+    return replace(parameters, covariances=covariances)
+
+
+class MissingPass:
+    """An EM pass over rows with missing values, NaN; holds a copy of the observed values, group by group.
+
+    Parameters
+    ----------
+    rows : iterable of (first, block)
+    dtype : float32 or float64
+    shift : ndarray of shape (n_features,)
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+
+    def __init__(self, rows: Rows, dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
+        blocks = list(rows)
+        self.shift, self.hard = shift, False
+        self.groups: list[tuple[Pattern, StatisticsPass]] = []
+        X = blocks[0][1] if len(blocks) == 1 else np.concatenate([block for _, block in blocks])
+        for pattern in find_patterns([(0, X)], len(shift)):
+            weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[pattern.index])
+            if weight is not None and not weight.any():
+                continue
+            chunks = ArraySource(_observed(X, pattern), dtype).chunks
+            self.groups.append((pattern, StatisticsPass(chunks, dtype, shift[pattern.observed], weight)))
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the expected statistics of all rows under `parameters`.
+
+        Under given responsibilities the log-likelihood is that of rows and components together.
+        """
+        parameters = with_covariances(parameters)
+        total: SufficientStatistics | None = None
+        for pattern, estimate in self.groups:
+            estimate.hard = self.hard
+            part = marginal(parameters, pattern)
+            if resp is None:
+                statistics = estimate(part)
+            else:
+                given = resp(0, int(pattern.index[-1]) + 1)[pattern.index]
+                statistics = estimate(part, partial(_rows_of, given))
+                at_means = statistics.about(part.means, STRUCTURES[part.covariance_type])
+                statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
+            statistics = completed(statistics, parameters, pattern)
+            total = statistics if total is None else total + statistics
+        if total is None:
+            raise ValueError("Every row of positive weight misses all its values, so that there is nothing to learn.")
+        return total
+
+
+def _rows_of(values: Array, first: int, last: int) -> Array:
+    return values[first:last]
+
+
+def completed(
+    statistics: SufficientStatistics, parameters: MixtureParameters, pattern: Pattern
+) -> SufficientStatistics:
+    """Expected statistics of all columns, about the parameters' means, from those of the observed columns."""
+    structure = STRUCTURES[parameters.covariance_type]
+    statistics = statistics.about(parameters.means[:, pattern.observed], structure)
+    if len(pattern.missing) == 0:
+        return statistics
+    assert parameters.covariances is not None
+    sum_diff = np.zeros(parameters.means.shape)
+    sum_diff[:, pattern.observed] = statistics.sum_diff
+    coefficients = structure.regression(parameters.covariances, pattern.observed, pattern.missing)
+    if coefficients is not None:
+        sum_diff[:, pattern.missing] = (coefficients @ statistics.sum_diff[:, :, None])[:, :, 0]
+    sum_outer = structure.completed_outer(
+        statistics.sum_outer, statistics.sum_resp, parameters.covariances, pattern.observed, pattern.missing
+    )
+    return replace(statistics, sum_diff=sum_diff, sum_outer=sum_outer, means=parameters.means)
+
+
+def score_missing(X: NDArray[Any], parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
+    """`MixtureKernels.score` for rows with missing values, by their observed columns.
+
+    A row without any value has density 1 and the weights as responsibilities.
+    """
+    parameters = with_covariances(parameters)
+    weights = parameters.weights
+    nothing = {"log_prob_norm": 0.0, "labels": int(np.argmax(weights)), "resp": weights}
+    for name, output in outputs.items():
+        output[:] = nothing[name]
+    for pattern in find_patterns([(0, X)], X.shape[1]):
+        values = _observed(X, pattern)
+        parts = {name: np.empty((len(values), *output.shape[1:]), output.dtype) for name, output in outputs.items()}
+        MixtureKernels(marginal(parameters, pattern), X.dtype).score([(0, values)], **parts)
+        for name, part in parts.items():
+            outputs[name][pattern.index] = part
+
+
+def _observed(X: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
+    """The observed values of a group of rows, C-contiguous."""
+    rows = X[pattern.index]
+    return rows if len(pattern.missing) == 0 else np.ascontiguousarray(rows[:, pattern.observed])
+
+
+def impute(X: NDArray[Any], parameters: MixtureParameters, rng: np.random.Generator | None) -> NDArray[Any]:
+    """Return a copy of X with its gaps filled: by conditional means, or with `rng` by draws.
+
+    The conditional mean of a row is its components' regressions weighted by responsibilities; a draw picks a component
+    by responsibilities, then the missing values from its conditional Gaussian. Rows without any value get the mean of
+    the mixture or a draw from it.
+    """
+    parameters = replace(with_covariances(parameters), noise=None)
+    weights = parameters.weights / parameters.weights.sum()
+    out = X.copy()
+    for pattern in find_patterns([(0, X)], X.shape[1]):
+        if len(pattern.missing) == 0:
+            continue
+        values = _observed(X, pattern)
+        resp = np.empty((len(values), len(weights)), X.dtype)
+        MixtureKernels(marginal(parameters, pattern), X.dtype).score([(0, values)], resp=resp)
+        filled = _conditional(values, resp.astype(np.float64), parameters, pattern, rng)
+        out[pattern.index[:, None], pattern.missing] = filled
+    empty = np.flatnonzero(np.isnan(X).all(axis=1))
+    if len(empty):
+        nothing = Pattern(empty, np.arange(0), np.arange(X.shape[1]))
+        resp = np.broadcast_to(weights, (len(empty), len(weights)))
+        out[empty] = _conditional(X[empty, :0], resp, parameters, nothing, rng)
+    return out
+
+
+def _conditional(
+    values: NDArray[Any], resp: Array, parameters: MixtureParameters, pattern: Pattern, rng: np.random.Generator | None
+) -> Array:
+    """Conditional means or draws of the missing columns of a group, (n_rows, n_missing)."""
+    assert parameters.covariances is not None
+    dense = STRUCTURES[parameters.covariance_type].dense(parameters.covariances, parameters.means.shape[1])
+    observed, missing = pattern.observed, pattern.missing
+    shares = resp if rng is None else _drawn(resp, rng)
+    filled = np.zeros((len(values), len(missing)))
+    for k, mean in enumerate(parameters.means):
+        covariance = dense[k % len(dense)]
+        across = covariance[observed[:, None], missing]
+        coefficients = np.linalg.solve(covariance[observed[:, None], observed], across)
+        here = np.flatnonzero(shares[:, k])
+        expected = mean[missing] + (values[here] - mean[observed]) @ coefficients
+        if rng is not None:
+            left = covariance[missing[:, None], missing] - across.T @ coefficients
+            expected += rng.standard_normal(expected.shape) @ np.linalg.cholesky(left).T
+        filled[here] += shares[here, k : k + 1] * expected
+    return filled
+
+
+def _drawn(resp: Array, rng: np.random.Generator) -> Array:
+    """One component per row at random with these probabilities, as responsibilities of 0 and 1."""
+    threshold = rng.random((len(resp), 1)) * resp.sum(axis=1, keepdims=True)
+    label = np.minimum((np.cumsum(resp, axis=1) <= threshold).sum(axis=1), resp.shape[1] - 1)
+    return np.eye(resp.shape[1])[label]

@@ -1,0 +1,80 @@
+"""What is worth knowing of a fit besides its parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model.covariance import EPS, STRUCTURES
+from ..model.maximisation import REGULARISED, Maximiser
+from ..model.parameters import Array, MixtureParameters
+
+ILL_CONDITIONED = 1e10
+
+
+@dataclass(frozen=True)
+class FitDiagnostics:
+    """How healthy the components of a fit are, and how much it might still gain.
+
+    Attributes
+    ----------
+    effective_sizes : ndarray of shape (n_components,)
+        Weight of the rows of each component.
+    condition_numbers : ndarray of shape (n_components,), (1,) for a tied covariance
+        Largest over smallest eigenvalue of the covariances, columns in units of their standard deviation.
+    boundary : dict of int to list of str
+        Components at the edge of what can be estimated, and why: 'empty', 'fewer rows than parameters',
+        'covariance at its floor', 'ill-conditioned'. A tied covariance is component -1.
+    restarts : list of int
+        Components re-seeded during the fit (`on_singular='restart'`), in order.
+    remaining_gain : float
+        Aitken's estimate of what the objective per row would still gain, in nats, from its last three values; NaN where
+        they do not shrink geometrically.
+    """
+
+    effective_sizes: Array
+    condition_numbers: Array
+    boundary: dict[int, list[str]]
+    restarts: list[int]
+    remaining_gain: float
+
+
+def diagnose(
+    parameters: MixtureParameters,
+    maximise: Maximiser,
+    lower_bounds: list[float],
+    restarts: list[int],
+    total_weight: float,
+) -> FitDiagnostics:
+    """Diagnose the result of a fit."""
+    structure = STRUCTURES[parameters.covariance_type]
+    n_components, n_features = parameters.means.shape
+    covariances = parameters.covariances
+    if covariances is None:
+        covariances = structure.covariances(parameters.precisions_cholesky)
+    unit = np.where(maximise.column_variance > 0, maximise.column_variance, 1.0)
+    sizes = parameters.weights * total_weight
+    lowest, highest = structure.eigenvalue_range(covariances, unit)
+    conditions = highest / lowest
+    floor = max(maximise.floor, REGULARISED if maximise.regularises else 0.0)
+    parameters_each = structure.n_covariance_parameters(1, n_features) / n_features
+    boundary: dict[int, list[str]] = {}
+    for reason, flags in (
+        ("empty", parameters.weights < EPS),
+        ("fewer rows than parameters", (parameters.weights >= EPS) & (sizes < parameters_each + 1)),
+        ("covariance at its floor", lowest <= floor * (1 + 1e-6)),
+        ("ill-conditioned", ~(conditions < ILL_CONDITIONED)),
+    ):
+        for k in np.flatnonzero(flags):
+            boundary.setdefault(int(k) if len(flags) == n_components else -1, []).append(reason)
+    return FitDiagnostics(sizes, conditions, boundary, restarts, _aitken(lower_bounds))
+
+
+def _aitken(lower_bounds: list[float]) -> float:
+    """Remaining gain of a geometrically converging sequence (Aitken, 1926), in its own units."""
+    if len(lower_bounds) < 3:
+        return float("nan")
+    before, last = np.diff(lower_bounds[-3:])
+    if not 0 < last < before:
+        return 0.0 if last == 0 else float("nan")
+    ratio = last / before
+    return float(last * ratio / (1 - ratio))

@@ -1,0 +1,88 @@
+"""Hard EM and annealed EM: EM with other responsibilities."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..model.covariance import STRUCTURES
+from ..model.density import TINY, compute_log_const
+from ..model.expectation import Expectation
+from ..model.parameters import MixtureParameters, UniformNoise
+from .convergence import ConvergenceMonitor
+from .em import EMIteration, MStep
+
+
+class HardIteration(EMIteration):
+    """Classification EM (Celeux and Govaert, 1992): every row belongs to its most probable component alone.
+
+    The objective is the mean log-density of rows and components together, which never falls; it ends after finitely
+    many iterations. With `polish`, plain EM goes on from there.
+    """
+
+    def __init__(
+        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, polish: bool = False
+    ) -> None:
+        super().__init__(expectation, parameters, maximise)
+        self._polish, self._is_over = polish, False
+
+    def advance(self, monitor: ConvergenceMonitor) -> str | None:
+        """Do one iteration; where classification EM has converged, go over to plain EM or stop."""
+        self.expectation.hard = not self._is_over
+        reason = super().advance(monitor)
+        if reason is not None and self._polish and not self._is_over:
+            self._is_over = True
+            monitor.forget()
+            return None
+        return reason
+
+
+class AnnealedIteration(EMIteration):
+    """Deterministic annealing EM (Ueda and Nakano, 1998): responsibilities in proportion to (weight density)^beta.
+
+    beta grows from `beta_start` by the factor `beta_growth` every `n_steps` iterations until it is 1, which is plain
+    EM: early on all components see all rows, so that the end depends less on the start. Below beta = 1 the recorded
+    bound is the mean of log(sum_k (weight density)^beta) / beta, which falls towards the log-likelihood as beta grows.
+    """
+
+    def __init__(
+        self,
+        expectation: Expectation,
+        parameters: MixtureParameters,
+        maximise: MStep,
+        beta_start: float = 0.25,
+        beta_growth: float = 1.25,
+        n_steps: int = 4,
+    ) -> None:
+        super().__init__(expectation, parameters, maximise)
+        self._beta, self._growth, self._n_steps = beta_start, beta_growth, n_steps
+        self._step = 0
+
+    def advance(self, monitor: ConvergenceMonitor) -> str | None:
+        """Do one iteration at the present temperature; only plain EM, at the end, converges."""
+        if self._beta == 1.0:
+            return super().advance(monitor)
+        statistics = self.expectation(tempered(self.parameters, self._beta))
+        log_prior = self.maximise.log_prior(self.parameters)
+        objective = (statistics.log_likelihood / self._beta + log_prior) / statistics.total_weight
+        self.parameters = self.maximise(statistics)
+        monitor.record(objective)
+        self._step += 1
+        if self._step % self._n_steps == 0:
+            self._beta = min(1.0, self._beta * self._growth)
+            monitor.forget()
+        return None
+
+
+def tempered(parameters: MixtureParameters, beta: float) -> MixtureParameters:
+    """The mixture whose weighted log-densities are `beta` times those of `parameters`."""
+    structure = STRUCTURES[parameters.covariance_type]
+    n_components, n_features = parameters.means.shape
+    factors = parameters.precisions_cholesky * np.sqrt(beta)
+    log_det = structure.log_det_precision_chol(factors, n_components, n_features)
+    with np.errstate(divide="ignore"):
+        log_weights = beta * compute_log_const(parameters) - log_det + 0.5 * n_features * np.log(2 * np.pi)
+    noise = parameters.noise
+    if noise is not None:
+        log_weight = beta * (np.log(max(noise.weight, TINY)) + noise.log_density) - noise.log_density
+        noise = UniformNoise(float(np.exp(log_weight)), noise.bounds)
+    return replace(parameters, precisions_cholesky=factors, log_weights=log_weights, covariances=None, noise=noise)

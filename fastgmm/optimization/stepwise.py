@@ -1,0 +1,162 @@
+"""Stepwise EM: parameters after every mini-batch, from statistics that forget (Cappe and Moulines, 2009).
+
+After batch t the running statistics, per unit of weight, are (1 - rho_t) times what they were plus rho_t times those of
+the batch, with rho_t = (t + t0)^-kappa. The running statistics of a start are those its mixture expects of a row.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.covariance import STRUCTURES
+from ..model.expectation import Expectation
+from ..model.parameters import MixtureParameters
+from ..model.statistics import SufficientStatistics
+from .convergence import ConvergenceMonitor
+from .em import EMIteration, MStep, check_range
+from .initialization import spread
+from .problem import FitProblem
+
+
+def default_batch_size(n_components: int, n_rows: int) -> int:
+    """50 rows per component, at least 512, and at most 500 batches in a pass: what Python does per batch takes 1 ms."""
+    return max(512, 50 * n_components, n_rows // 500)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Random batches of the rows of a problem, of equal size; each has a row from each of as many equal stretches."""
+
+    problem: FitProblem
+    size: int
+    eligible: NDArray[np.int64] | None
+    n_rows: int
+
+    @classmethod
+    def of(cls, problem: FitProblem, batch_size: int | None) -> "Batches":
+        """Batches of `batch_size` rows (None: the default) of positive weight."""
+        weight = problem.sample_weight
+        eligible = None if weight is None else np.flatnonzero(weight > 0)
+        n_rows = problem.source.n_samples if eligible is None else len(eligible)
+        size = default_batch_size(problem.n_components, n_rows) if batch_size is None else batch_size
+        return cls(problem, min(n_rows, size), eligible, n_rows)
+
+    @property
+    def per_pass(self) -> int:
+        """How many batches make up all rows."""
+        return max(1, round(self.n_rows / self.size))
+
+    def statistics(self, rng: np.random.Generator, parameters: MixtureParameters) -> SufficientStatistics:
+        """Return the statistics of a random batch."""
+        index = spread(self.n_rows, self.size, rng)
+        batch = self.problem.batch(index if self.eligible is None else self.eligible[index])(parameters)
+        check_range(batch)
+        return batch
+
+
+@dataclass(frozen=True)
+class StepwiseOptions:
+    """How stepwise EM goes about it.
+
+    batch_size: rows per batch, None for `default_batch_size`; kappa, t0: of the step size
+    (t + t0)^-kappa, 1/2 < kappa <= 1; forgetting: the step size never falls below it, for streams that drift; passes:
+    over the rows, each as many random batches as make up all rows; polish: go on with plain EM afterwards.
+    """
+
+    batch_size: int | None = None
+    kappa: float = 0.6
+    t0: float = 2.0
+    forgetting: float = 0.0
+    passes: int = 5
+    polish: bool = True
+
+
+@dataclass(frozen=True)
+class RunningStatistics:
+    """What stepwise EM knows after some batches.
+
+    Attributes
+    ----------
+    statistics : SufficientStatistics
+        Per unit of weight.
+    n_batches : int
+    total_weight : float
+        Of all rows seen.
+    """
+
+    statistics: SufficientStatistics
+    n_batches: int = 0
+    total_weight: float = 0.0
+
+    @classmethod
+    def expected(cls, parameters: MixtureParameters) -> "RunningStatistics":
+        """What a mixture expects of a row drawn from it."""
+        structure = STRUCTURES[parameters.covariance_type]
+        covariances = parameters.covariances
+        if covariances is None:
+            covariances = structure.covariances(parameters.precisions_cholesky)
+        weights, means = parameters.weights, parameters.means
+        outer = structure.denominator(weights, means.shape[1]) * covariances
+        noise = 0.0 if parameters.noise is None else parameters.noise.weight
+        return cls(SufficientStatistics(0.0, weights, np.zeros_like(means), outer, means, noise_resp=noise))
+
+    def after(
+        self, batch: SufficientStatistics, parameters: MixtureParameters, options: StepwiseOptions
+    ) -> "RunningStatistics":
+        """Blend the statistics of a batch in, which were made under `parameters`."""
+        structure = STRUCTURES[parameters.covariance_type]
+        n_batches = self.n_batches + 1
+        step = max((n_batches + options.t0) ** -options.kappa, options.forgetting)
+        old = self.statistics.about(parameters.means, structure)
+        new = batch.about(parameters.means, structure)
+        blended = old.scaled(1.0 - step) + new.scaled(step / batch.total_weight)
+        return RunningStatistics(blended, n_batches, self.total_weight + batch.total_weight)
+
+    def maximised(self, maximise: MStep, total_weight: float) -> MixtureParameters:
+        """The M-step, as if rows of this weight had been seen (a prior counts as much as they do)."""
+        return maximise(self.statistics.scaled(total_weight))
+
+
+class StepwiseIteration(EMIteration):
+    """Passes of stepwise EM over random batches, then (`polish`) plain EM.
+
+    The bound recorded for a pass is the mean objective of its batches, each before it changed the parameters.
+    """
+
+    def __init__(
+        self,
+        expectation: Expectation,
+        parameters: MixtureParameters,
+        maximise: MStep,
+        problem: FitProblem,
+        options: StepwiseOptions,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(expectation, parameters, maximise)
+        self._batches, self._options, self._rng = Batches.of(problem, options.batch_size), options, rng
+        self._total_weight = problem.total_weight
+        self._running = RunningStatistics.expected(parameters)
+        self._passes = 0
+
+    def advance(self, monitor: ConvergenceMonitor) -> str | None:
+        """Do one pass."""
+        if self._passes == self._options.passes:
+            return super().advance(monitor)
+        monitor.record(self._pass())
+        self._passes += 1
+        if self._passes < self._options.passes:
+            return None
+        monitor.forget()
+        return None if self._options.polish else "passes"
+
+    def _pass(self) -> float:
+        total = seen = 0.0
+        for _ in range(self._batches.per_pass):
+            batch = self._batches.statistics(self._rng, self.parameters)
+            log_prior = self.maximise.log_prior(self.parameters) / self._total_weight
+            total += batch.log_likelihood + log_prior * batch.total_weight
+            seen += batch.total_weight
+            self._running = self._running.after(batch, self.parameters, self._options)
+            self.parameters = self._running.maximised(self.maximise, self._total_weight)
+        return total / seen
