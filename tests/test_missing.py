@@ -168,7 +168,7 @@ def test_patterns_group_every_row_once():
 
 def test_missing_values_are_an_error_unless_asked_for(blobs):
     X = with_gaps(blobs[0], 0.1, 0)
-    with pytest.raises(ValueError, match=r"NaN \(first at row .*missing='em'"):
+    with pytest.raises(ValueError, match=r"(?s)NaN \(first at row .*missing='em'"):
         GaussianMixture(2).fit(X)
     model = GaussianMixture(2, missing="em", random_state=0).fit(X)
     X[5, 1] = np.inf

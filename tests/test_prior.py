@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from fastgmm import ConjugatePrior, GaussianMixture
 from fastgmm.exceptions import ConvergenceWarning, SingularCovarianceError
@@ -72,18 +73,14 @@ def gradient(function, theta, h=1e-3):
 
 
 def maximise_numerically(function, theta):
-    """Newton's method on numerical derivatives, with the step halved while it does not climb."""
-    for _ in range(60):
-        g = gradient(function, theta)
-        hessian = np.array([(gradient(function, theta + e) - gradient(function, theta - e)) / 2e-3
-                            for e in 1e-3 * np.eye(len(theta))])  # fmt: skip
-        values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-        step = vectors @ ((vectors.T @ g) / np.maximum(np.abs(values), 1e-3))
-        while function(theta + step) < function(theta) - 1e-12 and np.abs(step).max() > 1e-12:
-            step /= 2
+    """Quasi-Newton to the neighbourhood, then Newton's method with the Hessian found there."""
+    theta = minimize(lambda x: -function(x), theta, method="BFGS").x
+    slopes = [(gradient(function, theta + e) - gradient(function, theta - e)) / 2e-3 for e in 1e-3 * np.eye(len(theta))]
+    hessian = (np.array(slopes) + np.transpose(slopes)) / 2
+    for _ in range(8):
+        step = -np.linalg.solve(hessian, gradient(function, theta))
         theta = theta + step
-        if np.abs(step).max() < 1e-11:
-            break
+    assert np.abs(step).max() < 1e-9
     return theta
 
 
@@ -149,7 +146,7 @@ def test_the_log_posterior_never_falls(covariance_type, dtype, blobs):
         model.fit(blobs[0].astype(dtype))
     rise = np.diff(np.asarray(model.lower_bounds_, np.float64))
     assert rise.min() > (-1e-12 if dtype == np.float64 else -5e-6)
-    assert rise.max() > 1e-3
+    assert rise.max() > 1e-4
 
 
 def test_map_converges_where_maximum_likelihood_collapses(covariance_type):
@@ -204,8 +201,8 @@ def test_a_bad_prior_is_named(prior, message, faithful):
 
 def test_a_strong_prior_decides(covariance_type, blobs):
     scale = {
-        "full": block_diag(2.0, 3.0, 4.0),
-        "tied": block_diag(2.0, 3.0, 4.0),
+        "full": np.diag([2.0, 3.0, 4.0]),
+        "tied": np.diag([2.0, 3.0, 4.0]),
         "diag": [2.0, 3, 4],
         "spherical": 3.0,
     }
@@ -213,9 +210,5 @@ def test_a_strong_prior_decides(covariance_type, blobs):
     prior = ConjugatePrior(1.0, 1e9, [1.0, 2.0, 3.0], dof, np.array(scale[covariance_type]) * dof)
     model = GaussianMixture(2, covariance_type=covariance_type, prior=prior, random_state=0, max_iter=300).fit(blobs[0])
     np.testing.assert_allclose(model.means_, [[1.0, 2.0, 3.0]] * 2, atol=1e-5)
-    shrunk = {"full": 2, "tied": 3, "diag": 2, "spherical": 4}[
-        covariance_type
-    ]  # exponents that the means' prior adds to
-    assert shrunk
     expected = np.broadcast_to(scale[covariance_type], model.covariances_.shape)
-    np.testing.assert_allclose(model.covariances_, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.covariances_, expected, atol=2e-5)

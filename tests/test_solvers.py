@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from fastgmm import ConjugatePrior, GaussianMixture
 from fastgmm.datasets import make_mixture
-from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.exceptions import ConvergenceWarning, EmptyComponentWarning
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.maximisation import FixedParameters, Maximiser
@@ -90,15 +90,17 @@ def test_tempered_densities_are_powers(covariance_type, blobs):
 
 
 def test_annealing_escapes_bad_starts(covariance_type):
+    """Means that all begin near the centre of the data: annealed EM ends higher on average over twelve problems."""
     ends = {"em": [], "annealed": []}
-    for seed in range(8):
-        problem = make_mixture(1500, 2, 6, separation=6.0, covariance_type=covariance_type, random_state=seed)
+    for seed in range(12):
+        X = make_mixture(1500, 2, 6, separation=6.0, covariance_type=covariance_type, random_state=seed).X
+        means = X.mean(axis=0) + 0.3 * X.std(axis=0) * np.random.default_rng(seed).normal(size=(6, 2))
         for solver, found in ends.items():
-            model = GaussianMixture(
-                6, covariance_type=covariance_type, solver=solver, init_params="random_from_data", max_iter=500,
-                random_state=seed, tol=1e-5, on_singular="regularize",
-            )  # fmt: skip
-            found.append(model.fit(problem.X).score(problem.X))
+            model = GaussianMixture(6, covariance_type=covariance_type, solver=solver, init_params=means,
+                                    max_iter=1000, tol=1e-5, on_singular="regularize", random_state=seed)  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EmptyComponentWarning)  # some means begin far from all rows
+                found.append(quietly(model, X).score(X))
     assert np.mean(ends["annealed"]) > np.mean(ends["em"])
 
 

@@ -170,6 +170,11 @@ def share() -> Constraint:
     return Constraint("a float in the range (0.0, 1.0)", lambda v: is_real(v) and 0 < v < 1)
 
 
+def or_auto(constraint: Constraint) -> Constraint:
+    """What `constraint` accepts, or 'auto'; its words stay scikit-learn's, which has no such value."""
+    return Constraint(constraint.words, lambda v: constraint.accepts(v) or (isinstance(v, str) and v == "auto"))
+
+
 NONE = Constraint("None", lambda v: v is None)
 BOOLEAN = [
     Constraint("an instance of 'bool'", lambda v: isinstance(v, bool)),

@@ -33,7 +33,7 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
-    "reg_covar": [check.real(0.0), check.one_of("auto")],
+    "reg_covar": [check.or_auto(check.real(0.0))],
     "solver": [check.one_of(*SOLVER_OPTIONS)],
     "solver_options": [check.DICT, check.NONE],
     "prior": [check.one_of("conjugate"), check.Constraint("a ConjugatePrior", is_prior), check.NONE],

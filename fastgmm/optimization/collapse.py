@@ -1,4 +1,4 @@
-"""Components that collapse or empty during a fit are put where rows are far from all others."""
+"""Components that collapse or empty during a fit are put elsewhere."""
 
 from dataclasses import replace
 
@@ -18,9 +18,9 @@ MOST_RESTARTS = 10  # per component
 class Reseeding:
     """An M-step that re-seeds components without rows or variance.
 
-    The new place is a row drawn with probability in proportion to its squared distance from the nearest mean, as
-    k-means++ does (Arthur and Vassilvitskii, 2007); the component begins there with an equal share of the weight and
-    the columns' variances divided by n_components^(2 / n_features).
+    The new place is any row, at random: far ones, which k-means++ would prefer, are often what made the component
+    collapse. It begins there with an equal share of the weight and the columns' variances divided by
+    n_components^(2 / n_features).
 
     Attributes
     ----------
@@ -71,14 +71,7 @@ class Reseeding:
         maximise, (n_components, n_features) = self._problem.maximise, statistics.means.shape
         structure = maximise.structure
         variance = np.where(maximise.column_variance > 0, maximise.column_variance, 1.0)
-        others = np.delete(statistics.means, component, axis=0) / np.sqrt(variance)
-        rows = self._rows / np.sqrt(variance)
-        distance = np.full(len(rows), np.inf)
-        for mean in others:
-            distance = np.minimum(distance, ((rows - mean) ** 2).sum(axis=1))
-        distance[~np.isfinite(distance)] = 1.0
-        total = distance.sum()
-        place = self._rng.choice(len(rows), p=distance / total if total > 0 else None)
+        place = self._rng.integers(len(self._rows))
         means, sum_resp = statistics.means.copy(), statistics.sum_resp.copy()
         sum_diff, sum_outer = statistics.sum_diff.copy(), statistics.sum_outer.copy()
         means[component], sum_diff[component] = self._rows[place], 0.0

@@ -40,8 +40,9 @@ class AnnealedIteration(EMIteration):
     """Deterministic annealing EM (Ueda and Nakano, 1998): responsibilities in proportion to (weight density)^beta.
 
     beta grows from `beta_start` by the factor `beta_growth` every `n_steps` iterations until it is 1, which is plain
-    EM: early on all components see all rows, so that the end depends less on the start. Below beta = 1 the recorded
-    bound is the mean of log(sum_k (weight density)^beta) / beta, which falls towards the log-likelihood as beta grows.
+    EM: early on all components see all rows, so that the end depends less on the start. Begun below 0.5, components
+    merge and most stay so. Below beta = 1 the recorded bound is the mean of log(sum_k (weight density)^beta) / beta,
+    which falls towards the log-likelihood as beta grows.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class AnnealedIteration(EMIteration):
         expectation: Expectation,
         parameters: MixtureParameters,
         maximise: MStep,
-        beta_start: float = 0.25,
-        beta_growth: float = 1.25,
-        n_steps: int = 4,
+        beta_start: float = 0.7,
+        beta_growth: float = 1.05,
+        n_steps: int = 5,
     ) -> None:
         super().__init__(expectation, parameters, maximise)
         self._beta, self._growth, self._n_steps = beta_start, beta_growth, n_steps

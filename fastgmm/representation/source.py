@@ -126,11 +126,13 @@ def summarise_observed(source: ArraySource, sample_weight: Array | None = None) 
             low = np.minimum(low, np.min(block, axis=0, where=present, initial=np.inf))
             high = np.maximum(high, np.max(block, axis=0, where=present, initial=-np.inf))
             diff = np.where(present, block - shift, 0.0)
-            weights += weight @ present
-            sums += weight @ diff
-            squares += weight @ diff**2
+            with np.errstate(over="ignore", invalid="ignore"):  # of infinite values, which the caller refuses
+                weights += weight @ present
+                sums += weight @ diff
+                squares += weight @ diff**2
     total = np.where(weights > 0, weights, 1.0)
-    variance = np.maximum(squares / total - (sums / total) ** 2, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.maximum(squares / total - (sums / total) ** 2, 0.0)
     return ColumnSummary(low, high, shift + sums / total, variance, finite)
 
 
