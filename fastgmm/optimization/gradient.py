@@ -155,8 +155,11 @@ class Chart:
         if noise is not None:
             counts, weights = np.append(counts, statistics.noise_resp), np.append(weights, noise.weight)
         fixed = self.maximise.fixed
-        if fixed.equal_weights:
-            return np.zeros_like(counts)
+        if fixed.equal_weights:  # only the logit of the noise moves
+            slopes = np.zeros_like(counts)
+            if noise is not None:
+                slopes[-1] = statistics.noise_resp - statistics.total_weight * noise.weight
+            return slopes
         free = np.ones(len(counts), bool)
         if fixed.weights is not None:
             free[: len(fixed.weights)] = np.isnan(fixed.weights)
