@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--cases", default="", metavar="REGEX", help="only cases whose name matches, such as -full-")
     run.add_argument("--repeats", type=int, default=5, help="rounds of all contenders")
     run.add_argument("--seconds", type=float, default=0.2, help="of extra iterations in each timed fit")
+    run.add_argument("--rest", type=float, default=0.2, help="seconds before each timing, for the threads of others")
     run.add_argument("--output", type=Path, metavar="JSON", help="write the report to this file")
     report = commands.add_parser("report", help="print the tables of reports as Markdown")
     report.add_argument("files", type=Path, nargs="+", metavar="JSON")
@@ -77,8 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     if wanted != dict(os.environ):
         return subprocess.run([sys.executable, *sys.orig_argv[1:]], env=wanted, check=False).returncode
 
+    from benchmarks import measure
     from benchmarks.contenders import CONTENDERS
     from benchmarks.run import failures, run_profile
+
+    measure.SETTLE = arguments.rest
 
     unknown = set(arguments.contenders or ()) - set(CONTENDERS)
     if unknown:

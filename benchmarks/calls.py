@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import numpy_reference
 from benchmarks.cases import Case, make_data, make_start
 from benchmarks.contenders import fit_estimator
-from benchmarks.measure import Cells, clock, some_rows, summarise, time_calls
+from benchmarks.measure import Cells, clock_at_rest, some_rows, summarise, time_calls
 from benchmarks.numpy_reference import Mixture
 
 METHODS = ("score_samples", "predict", "predict_proba")
@@ -61,7 +61,7 @@ def time_agreeing(
     cells: Cells = {}
     for name, call in calls.items():
         result: list[Any] = []
-        taken = clock(lambda call=call, result=result: result.append(call()))
+        taken = clock_at_rest(lambda call=call, result=result: result.append(call()))
         reason = failure(result[0])
         cells[name] = {"agrees": reason is None} | ({"failure": reason} if reason else {})
         if reason is None and taken > repeats * seconds:
@@ -143,7 +143,8 @@ def measure_start(case: Case, names: list[str], n_threads: int, repeats: int, se
         iterations: list[float] = []
         used = 0.0
         while not starts or (len(starts) < repeats and used < repeats * seconds):
-            whole, one, three = clock(fit_quietly, model, X), clock(from_given, 1), clock(from_given, 3)
+            whole = clock_at_rest(fit_quietly, model, X)
+            one, three = clock_at_rest(from_given, 1), clock_at_rest(from_given, 3)
             used += whole + one + three
             starts.append(whole - one)
             iterations.append((three - one) / 2)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.calls import ESTIMATORS, fit_quietly, make_estimator
 from benchmarks.cases import Case, make_data
-from benchmarks.measure import Cells, clock, some_rows, summarise, total_log_likelihood
+from benchmarks.measure import Cells, clock_at_rest, some_rows, summarise, total_log_likelihood
 from benchmarks.numpy_reference import Mixture
 
 GAP = 1e-3
@@ -56,7 +56,7 @@ def seconds_to_quality(timeline: Timeline, wanted: float) -> float | None:
 def default_fit(name: str, case: Case, X: np.ndarray, seed: int, n_threads: int) -> dict[str, Any]:
     """Fit with the defaults of both libraries; the log-likelihood is the harness's own."""
     model = make_estimator(name, case, n_threads, random_state=seed)
-    seconds = clock(fit_quietly, model, X)
+    seconds = clock_at_rest(fit_quietly, model, X)
     reached = log_likelihood_per_row(model, case, X)
     return {"seed": seed, "seconds": seconds, "n_iter": int(model.n_iter_), "log_likelihood_per_row": reached}
 

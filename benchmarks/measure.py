@@ -43,9 +43,14 @@ TIMED_ONCE = 0.5
 SETTLE = 0.2
 
 
-def clock(call: Callable[..., object], *arguments: object) -> float:
+def clock_at_rest(call: Callable[..., object], *arguments: object) -> float:
     """Seconds of one call, once the threads of others have come to rest."""
     sleep(SETTLE)
+    return clock(call, *arguments)
+
+
+def clock(call: Callable[..., object], *arguments: object) -> float:
+    """Seconds of one call."""
     begin = perf_counter()
     call(*arguments)
     return perf_counter() - begin
@@ -118,7 +123,7 @@ def check_contender(
         if predicted > LONGEST_ITERATION:
             return {"skipped": f"too slow at this size: more than {LONGEST_ITERATION:.0f} s per iteration"}
         fitted: list[Mixture] = []
-        seconds = clock(lambda: fitted.append(fit(X, start, CHECKED_ITERATIONS)))
+        seconds = clock_at_rest(lambda: fitted.append(fit(X, start, CHECKED_ITERATIONS)))
         log_likelihood = total_log_likelihood(X[:CHECKED_ROWS], fitted[0], start.covariance_type)
     # One contender's failure is a result, and no reason to lose the other cells of a long run: whatever a foreign
     # library raises (OpenCV has its own class, JAX and PyTorch raise RuntimeError).
@@ -132,7 +137,7 @@ def check_contender(
         cell["failure"] = f"log-likelihood off by {relative_error:.1e} (relative)"
     elif predicted > timed_once:
         extra = CHECKED_ITERATIONS - 1
-        cell |= per_iteration([seconds - clock(fit, X, start, 1)], extra)
+        cell |= per_iteration([seconds - clock_at_rest(fit, X, start, 1)], extra)
     return cell
 
 
@@ -191,7 +196,7 @@ def time_iterations(X: np.ndarray, start: Start, fits: dict[str, Fit], repeats: 
             try:
                 if name not in extra:
                     extra[name] = choose_extra(X, start, fit, seconds)
-                short, long = clock(fit, X, start, 1), clock(fit, X, start, 1 + extra[name])
+                short, long = clock_at_rest(fit, X, start, 1), clock_at_rest(fit, X, start, 1 + extra[name])
             except Exception as error:
                 failed[name] = failure_cell(error)
                 continue
@@ -221,5 +226,5 @@ def time_calls(calls: dict[str, Callable[[], object]], repeats: int, seconds: fl
     for _ in range(repeats):
         for name, call in calls.items():
             if sum(rounds[name]) < repeats * seconds:
-                rounds[name].append(clock(call))
+                rounds[name].append(clock_at_rest(call))
     return {name: summarise(values) for name, values in rounds.items()}

@@ -249,7 +249,7 @@ BAD_PARAMETERS = [
     *[("n_components", value) for value in (0, -1, 2.0, "2", None)],
     *[("covariance_type", value) for value in ("Full", 1, None)],
     *[("tol", value) for value in (-1e-3, "small", None, np.nan)],
-    *[("reg_covar", value) for value in (-1e-6, "auto", None)],
+    *[("reg_covar", value) for value in (-1e-6, "none", None)],
     *[("max_iter", value) for value in (-1, 1.5, None)],
     *[("n_init", value) for value in (0, 1.5, "10")],
     *[(name, 0.5) for name in ("weights_init", "means_init", "precisions_init")],

@@ -334,7 +334,7 @@ def test_the_commands_run(tmp_path):
         command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
         return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
-    smoke = ("run", "--profile", "smoke", "--repeats", 3, "--seconds", 0.01, "--threads", 2)
+    smoke = ("run", "--profile", "smoke", "--repeats", 3, "--seconds", 0.01, "--rest", 0, "--threads", 2)
     printed = benchmarks(*smoke, "--contenders", *names, "--output", output)
     written = json.loads(output.read_text())
     profile = cases.PROFILES["smoke"]

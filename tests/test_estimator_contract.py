@@ -302,9 +302,16 @@ def test_attributes_set_by_hand_work_without_fit_and_are_never_stale(start, cova
 # ---- an estimator among estimators ----
 
 
-def test_parameters_and_defaults_are_scikit_learns_and_three_more():
+def test_parameters_and_defaults_are_scikit_learns_and_some_more():
     ours, theirs = GaussianMixture().get_params(), SklearnGaussianMixture().get_params()
-    assert ours == theirs | {"n_jobs": None, "acceleration": None, "callback": None}
+    more = dict.fromkeys(("n_jobs", "acceleration", "solver_options", "prior", "fixed", "noise", "callback"), None) | {
+        "solver": "em",
+        "missing": "raise",
+        "semi_supervised": False,
+        "covariance_floor": 0.0,
+        "on_singular": "raise",
+    }
+    assert ours == theirs | more
     parameters = inspect.signature(GaussianMixture).parameters.values()
     assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == ["n_components"]
 

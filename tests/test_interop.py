@@ -204,7 +204,11 @@ def test_conversions_lose_nothing(blobs, covariance_type, own, peer):
     fitted = {name for name in vars(model) if name.endswith("_")}
     assert fitted == {name for name in vars(back) if name.endswith("_")}
     for name in fitted:
-        np.testing.assert_array_equal(getattr(back, name), getattr(model, name), err_msg=name)
+        values = [getattr(each, name) for each in (back, model)]
+        if name == "diagnostics_":
+            assert repr(values[0]) == repr(values[1])
+        else:
+            np.testing.assert_array_equal(*values, err_msg=name)
     for method in ("score_samples", "predict_proba"):
         expected = getattr(model, method)(X)
         np.testing.assert_allclose(getattr(other, method)(X), expected, rtol=1e-9, atol=1e-12)

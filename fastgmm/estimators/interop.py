@@ -201,18 +201,23 @@ def to_sklearn(estimator: Any) -> Any:
     """Return scikit-learn's estimator with the parameters and fitted attributes of ours.
 
     Parameters that scikit-learn does not have (n_jobs, callback, ...) are kept on it for `from_sklearn`, and have no
-    effect there. ValueError if `init_params` is not one of scikit-learn's names.
+    effect there. ValueError if `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise.
     """
     original = _original(next(name for name, own in OWN_CLASSES.items() if isinstance(estimator, own)))
     if not isinstance(estimator.init_params, str):
         raise ValueError(
             "scikit-learn's init_params takes names only: set it to 'kmeans' or another name before to_sklearn."
         )
+    if hasattr(estimator, "noise_weight_"):
+        raise ValueError("scikit-learn's mixtures have no uniform noise: fit with noise=None before to_sklearn.")
+    if estimator.reg_covar == "auto":
+        raise ValueError("scikit-learn's reg_covar is a number: set one before to_sklearn.")
     names = _parameter_names(original)
     params = estimator.get_params(deep=False)
     other = original(**copy.deepcopy({name: params[name] for name in names}))
-    kept = {name: value for name, value in params.items() if name not in names}
-    if any(value is not None for value in kept.values()):
+    defaults = inspect.signature(type(estimator).__init__).parameters
+    kept = {name: value for name, value in params.items() if name not in names and value is not defaults[name].default}
+    if kept:
         setattr(other, KEPT, kept)
     return _with_fitted(other, estimator)
 
