@@ -7,22 +7,16 @@ back, its number of free parameters, and what its kernels read and return.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .cholesky import SingularComponent as SingularComponent  # for those who catch what the structures raise
 from .cholesky import covariance_of, upper_factor, upper_precision_cholesky
 from .parameters import Array, MixtureParameters
-from .structure import CovarianceStructure
+from .structure import CovarianceStructure, Index
 
 EPS = float(np.finfo(np.float64).eps)
 # A pooled covariance found as total minus between-component scatter loses this share of its digits at most; beyond,
 # the scatter is accumulated pair by pair (1e-16 / 1e-4: the 1e-12 promised for one EM step).
 TIED_CANCELLATION = 1e-4
-
-
-def padded(n_features: int) -> int:
-    """Features as the kernels see them: a multiple of four."""
-    return -(-n_features // 4) * 4
 
 
 def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
@@ -71,25 +65,24 @@ class _Matrices(CovarianceStructure):
     def dense(self, covariances: Array, n_features: int) -> Array:
         return covariances.reshape(-1, n_features, n_features)
 
-    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+    def marginal(self, covariances: Array, observed: Index) -> Array:
         return covariances[..., observed[:, None], observed]
 
-    def regression(self, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]) -> Array | None:
+    def regression(self, covariances: Array, observed: Index, missing: Index) -> Array | None:
         across = covariances[..., observed[:, None], missing]
         return np.swapaxes(np.linalg.solve(self.marginal(covariances, observed), across), -1, -2)
 
     def completed_outer(
-        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: Index, missing: Index, slopes: Array | None
     ) -> Array:
-        coefficients = self.regression(covariances, observed, missing)
-        assert coefficients is not None
-        across = coefficients @ outer
-        residual = self.marginal(covariances, missing) - coefficients @ covariances[..., observed[:, None], missing]
+        assert slopes is not None
+        across = slopes @ outer
+        residual = self.marginal(covariances, missing) - slopes @ covariances[..., observed[:, None], missing]
         whole = np.empty_like(covariances)
         whole[..., observed[:, None], observed] = outer
         whole[..., missing[:, None], observed] = across
         whole[..., observed[:, None], missing] = np.swapaxes(across, -1, -2)
-        inner = across @ np.swapaxes(coefficients, -1, -2) + self.denominator(sum_resp, 1) * residual
+        inner = across @ np.swapaxes(slopes, -1, -2) + self.denominator(sum_resp, 1) * residual
         whole[..., missing[:, None], missing] = 0.5 * (inner + np.swapaxes(inner, -1, -2))
         return whole
 
@@ -131,7 +124,7 @@ class Full(_Matrices):
     def denominator(self, counts: Array, n_features: int) -> Array:
         return counts[:, None, None]
 
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+    def scatter(self, diff: Array, starts: Index) -> Array:
         return np.stack([run.T @ run for run in np.split(diff, starts[1:])])
 
     def pooled_outer(self, diff: Array, weight: Array) -> Array:
@@ -208,7 +201,7 @@ class Tied(_Matrices):
     def half_log_dets(self, precisions_cholesky: Array, n_features: int) -> Array:
         return self.log_det_precision_chol(precisions_cholesky, 1, n_features)
 
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+    def scatter(self, diff: Array, starts: Index) -> Array:
         return diff.T @ diff
 
     def pooled_outer(self, diff: Array, weight: Array) -> Array:
@@ -304,17 +297,17 @@ class Diag(_Variances):
     def dense(self, covariances: Array, n_features: int) -> Array:
         return covariances[:, :, None] * np.eye(n_features)
 
-    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+    def marginal(self, covariances: Array, observed: Index) -> Array:
         return covariances[:, observed]
 
     def completed_outer(
-        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: Index, missing: Index, slopes: Array | None
     ) -> Array:
         whole = sum_resp[:, None] * covariances
         whole[:, observed] = outer
         return whole
 
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+    def scatter(self, diff: Array, starts: Index) -> Array:
         return np.add.reduceat(diff**2, starts)
 
     def pooled_outer(self, diff: Array, weight: Array) -> Array:
@@ -382,15 +375,15 @@ class Spherical(_Variances):
     def dense(self, covariances: Array, n_features: int) -> Array:
         return covariances[:, None, None] * np.eye(n_features)
 
-    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+    def marginal(self, covariances: Array, observed: Index) -> Array:
         return covariances
 
     def completed_outer(
-        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: Index, missing: Index, slopes: Array | None
     ) -> Array:
         return outer + len(missing) * sum_resp * covariances
 
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+    def scatter(self, diff: Array, starts: Index) -> Array:
         return np.add.reduceat((diff**2).sum(axis=1), starts)
 
     def pooled_outer(self, diff: Array, weight: Array) -> Array:

@@ -56,7 +56,7 @@ class StatisticsPass:
             scatter = self.data_scatter()
             statistics = self._accumulate(parameters, resp)
             pooled = statistics.sum_outer + scatter
-            if _smallest_ratio(pooled, scatter) > TIED_CANCELLATION:
+            if _keeps_digits(pooled, scatter):
                 return replace(statistics, sum_outer=pooled)
             self._pairwise = True
         statistics = self._accumulate(as_full(parameters), resp)
@@ -130,15 +130,13 @@ class PartlyLabelled:
         return self.unlabelled(parameters).about(parameters.means, structure) + known
 
 
-def _smallest_ratio(part: Array, whole: Array) -> float:
-    """Smallest share of `whole` that `part` holds along any direction (generalised eigenvalue); 0 if undefined."""
+def _keeps_digits(part: Array, whole: Array) -> bool:
+    """Whether `part` holds more than TIED_CANCELLATION of `whole` along every direction: a difference is definite."""
     scale = np.sqrt(np.diagonal(whole))
     if not np.all(scale > 0):
-        return 0.0
-    part, whole = part / scale / scale[:, None], whole / scale / scale[:, None]
+        return False
     try:
-        lower = np.linalg.cholesky(whole)
+        np.linalg.cholesky((part - TIED_CANCELLATION * whole) / scale / scale[:, None])
     except np.linalg.LinAlgError:
-        return 0.0
-    half = np.linalg.solve(lower, part)
-    return float(np.linalg.eigvalsh(np.linalg.solve(lower, half.T)).min())
+        return False
+    return True

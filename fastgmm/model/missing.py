@@ -140,16 +140,17 @@ def completed(
     """Expected statistics of all columns, about the parameters' means, from those of the observed columns."""
     structure = STRUCTURES[parameters.covariance_type]
     statistics = statistics.about(parameters.means[:, pattern.observed], structure)
-    if len(pattern.missing) == 0:
+    observed, missing = pattern.observed, pattern.missing
+    if len(missing) == 0:
         return statistics
     assert parameters.covariances is not None
     sum_diff = np.zeros(parameters.means.shape)
-    sum_diff[:, pattern.observed] = statistics.sum_diff
-    coefficients = structure.regression(parameters.covariances, pattern.observed, pattern.missing)
+    sum_diff[:, observed] = statistics.sum_diff
+    coefficients = structure.regression(parameters.covariances, observed, missing)
     if coefficients is not None:
-        sum_diff[:, pattern.missing] = (coefficients @ statistics.sum_diff[:, :, None])[:, :, 0]
+        sum_diff[:, missing] = (coefficients @ statistics.sum_diff[:, :, None])[:, :, 0]
     sum_outer = structure.completed_outer(
-        statistics.sum_outer, statistics.sum_resp, parameters.covariances, pattern.observed, pattern.missing
+        statistics.sum_outer, statistics.sum_resp, parameters.covariances, observed, missing, coefficients
     )
     return replace(statistics, sum_diff=sum_diff, sum_outer=sum_outer, means=parameters.means)
 

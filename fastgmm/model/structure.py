@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from .parameters import Array, MixtureParameters
 
+Index = NDArray[np.int64]
+
 
 class CovarianceStructure(ABC):
     """What the layers above need to know of a covariance type."""
@@ -86,17 +88,20 @@ class CovarianceStructure(ABC):
         return self.log_det_precision_chol(precisions_cholesky, len(precisions_cholesky), n_features)
 
     @abstractmethod
-    def marginal(self, covariances: Array, observed: NDArray[np.int64]) -> Array:
+    def marginal(self, covariances: Array, observed: Index) -> Array:
         """Covariances of the columns `observed`."""
 
     @abstractmethod
     def completed_outer(
-        self, outer: Array, sum_resp: Array, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]
+        self, outer: Array, sum_resp: Array, covariances: Array, observed: Index, missing: Index, slopes: Array | None
     ) -> Array:
-        """Expected `sum_outer` of all columns, from that of the observed ones, under Gaussians of these covariances."""
+        """Expected `sum_outer` of all columns, from that of the observed ones, under Gaussians of these covariances.
+
+        `slopes` are those of `regression`.
+        """
 
     @abstractmethod
-    def scatter(self, diff: Array, starts: NDArray[np.int64]) -> Array:
+    def scatter(self, diff: Array, starts: Index) -> Array:
         """Sum of diff diff^T over each run of rows: one entry per run (one for all if the structure pools them)."""
 
     @abstractmethod
@@ -142,7 +147,7 @@ class CovarianceStructure(ABC):
     def dense(self, covariances: Array, n_features: int) -> Array:
         """Covariance matrices, (n_components, n_features, n_features); one for all if the structure pools them."""
 
-    def regression(self, covariances: Array, observed: NDArray[np.int64], missing: NDArray[np.int64]) -> Array | None:
+    def regression(self, covariances: Array, observed: Index, missing: Index) -> Array | None:
         """Coefficients of the missing on the observed columns, (..., n_missing, n_observed); None: no correlation."""
         return None
 
