@@ -1,8 +1,8 @@
 """How good each solver is after how many passes over the rows: a table and a figure.
 
 `python -m benchmarks.solvers` prints a Markdown table and writes docs/solvers.png, in about a minute. Two problems,
-both with 10 full components from the k-means start of seed 0: scikit-learn's digits (1,797 x 20 principal components), and
-20,000 x 4 rows of a mixture whose components overlap. Every solver runs on its own for 1, 2, 5, 10, 20, 50 and 200
+both with 10 full components from the k-means start of seed 0: scikit-learn's digits (1,797 x 20 principal components),
+and 20,000 x 4 rows of a mixture whose components overlap. Every solver runs on its own for 1, 2, 5, 10, 20, 50 and 200
 passes; the log-likelihood per row in the table is that of the parameters it then returns, recomputed from all rows.
 Batches have 300 rows.
 """

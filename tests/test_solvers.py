@@ -209,6 +209,17 @@ def test_partial_fit_follows_a_drifting_stream():
     assert errors[0.0] > 1.0
 
 
+def test_a_stream_goes_on_from_a_fit(blobs):
+    """Rows of the same kind hardly move a fit whose rows count as many batches; float32 stays float32."""
+    X = blobs[0].astype(np.float32)
+    model = GaussianMixture(3, random_state=0, solver="stepwise", solver_options={"batch_size": 10}).fit(X)
+    before = model.means_.copy()
+    model.partial_fit(X[:10])
+    assert 0 < np.abs(model.means_ - before).max() < 0.5
+    assert model.n_iter_ == 61
+    assert model.partial_fit(X[10:20]).means_.dtype == np.float32
+
+
 def test_a_pickled_stream_goes_on(blobs):
     import pickle
 

@@ -183,7 +183,7 @@ class EMEstimator(MixtureEstimator):
         """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
         source, bound = problem.source, -np.inf
         if self.warm_start and hasattr(self, "converged_"):
-            previous = self._previous_parameters(source.n_features)
+            previous = problem.begun(self._previous_parameters(source.n_features))
             starts: list[Start] = [lambda: previous]
             bound = float(self.lower_bound_) / self._bound_scale(problem.total_weight)
         else:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..model.parameters import MixtureParameters
+from ..optimization.diagnostics import FitDiagnostics
 from ..optimization.em import check_range
 from ..optimization.problem import FitProblem
-from ..optimization.stepwise import RunningStatistics, StepwiseOptions, default_batch_size
+from ..optimization.stepwise import RunningStatistics, StepwiseOptions, rows_per_batch
 from ..representation.source import ArraySource, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
@@ -35,13 +36,15 @@ class StreamFit(EMEstimator):
     solver_options: dict[str, Any] | None
     semi_supervised: bool
     missing: str
+    diagnostics_: FitDiagnostics
     _stream: _Stream
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a piece of a stream by stepwise EM (Cappe and Moulines, 2009).
 
-        The first piece is also what the start, the columns' scales, a default prior and the box of the noise are taken
-        from; give it some hundred rows per component. Later pieces, at best of about a batch's size, move the running
+        After `fit` it goes on from the fitted mixture, whose rows count as so many batches; otherwise from a start of
+        its own. The columns' scales, a default prior and the box of the noise are taken from the first piece, as is the
+        start: give it some hundred rows per component. Later pieces, at best of about a batch's size, move the running
         statistics by (t + t0)^-kappa after batch t, and never less than `forgetting`; these are `solver_options` of
         solver='stepwise', whose defaults apply otherwise. Statistics are carried over exactly. `fit` starts anew.
 
@@ -59,9 +62,10 @@ class StreamFit(EMEstimator):
         given = self.solver_options if self.solver == "stepwise" else None
         options = StepwiseOptions(**check_options("stepwise", given, SOLVER_OPTIONS["stepwise"]))
         with thread_limit(self.n_jobs):
-            stream = (
-                self._begin(X, y, sample_weight) if not hasattr(self, "_stream") else self._go_on(X, y, sample_weight)
-            )
+            if hasattr(self, "_stream"):
+                stream = self._go_on(X, y, sample_weight)
+            else:
+                stream = self._begin(X, y, sample_weight, options)
             stream, bound = _learn(stream, options)
         problem = stream.problem
         nothing = ArraySource(np.empty((0, problem.source.n_features), problem.source.dtype))
@@ -74,17 +78,24 @@ class StreamFit(EMEstimator):
         self.lower_bounds_ = [*getattr(self, "lower_bounds_", []), self.lower_bound_]
         return self
 
-    def _begin(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
-        """Start from the first piece."""
-        source = self._read(X, reset=True, min_samples=2)
+    def _begin(self, X: Any, y: Any, sample_weight: ArrayLike | None, options: StepwiseOptions) -> _Stream:
+        """Start from the first piece, or go on from a fit."""
+        fitted = hasattr(self, "diagnostics_")
+        source = self._read(X, reset=not fitted, min_samples=2)
         problem = self._problem(source, y, sample_weight)
-        parameters = self._plan(problem).start()
         self.lower_bounds_ = []
-        return _Stream(problem, RunningStatistics.expected(parameters), parameters)
+        if not fitted:
+            parameters = self._plan(problem).start()
+            return _Stream(problem, RunningStatistics.expected(parameters), parameters)
+        parameters = problem.begun(self._previous_parameters(source.n_features))
+        weight = float(self.diagnostics_.effective_sizes.sum())
+        n_batches = round(weight / rows_per_batch(options.batch_size, problem.n_components))
+        running = replace(RunningStatistics.expected(parameters), n_batches=n_batches, total_weight=weight)
+        return _Stream(problem, running, parameters)
 
     def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
         """Check a later piece."""
-        source = self._read(X, reset=False, model_dtype=self._stream.problem.columns.mean.dtype)
+        source = self._read(X, reset=False, model_dtype=self._stream.problem.source.dtype)
         weight = check.check_sample_weight(sample_weight, source.n_samples)
         finite = summarise_columns(source, weight).finite
         if not finite and self.missing == "raise":
@@ -103,7 +114,7 @@ def _learn(stream: _Stream, options: StepwiseOptions) -> tuple[_Stream, float]:
     problem, running, parameters = stream.problem, stream.running, stream.parameters
     weight = problem.sample_weight
     rows = np.arange(problem.source.n_samples) if weight is None else np.flatnonzero(weight > 0)
-    size = default_batch_size(problem.n_components, 0) if options.batch_size is None else options.batch_size
+    size = rows_per_batch(options.batch_size, problem.n_components)
     total = seen = 0.0
     for index in np.array_split(rows, max(1, round(len(rows) / size))):
         batch = problem.batch(index)(parameters)

@@ -30,7 +30,7 @@ def _read_only(block: NDArray[Any]) -> NDArray[Any]:
 _UNWEIGHTED = _read_only(np.empty(0))
 _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
-TINY = 1e-300  # stands for a weight of 0 where a logarithm must be finite
+TINY = 1e-300  # stands for 0 in logarithms of weights and in denominators
 
 
 def compute_log_const(parameters: MixtureParameters) -> Array:

@@ -1,6 +1,6 @@
 """The M-step: parameters of maximum likelihood or maximum a posteriori, from sufficient statistics."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..exceptions import SingularCovarianceError
 from .conjugate import ResolvedPrior
 from .covariance import EPS, STRUCTURES, SingularComponent
+from .density import TINY
 from .parameters import Array, MixtureParameters, UniformNoise
 from .statistics import SufficientStatistics
 from .structure import CovarianceStructure
@@ -23,7 +24,6 @@ PIVOT_ROUNDINGS = 4
 VARIANCE_ROUNDINGS = 16
 # on_singular="regularize" raises what is singular to this share of each column's variance.
 REGULARISED = 1e-4
-TINY = 1e-300  # stands for 0 rows in denominators
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Maximiser:
     column_variance: Array
     floor: float = 0.0
     prior: ResolvedPrior | None = None
-    fixed: FixedParameters = field(default=FREE)
+    fixed: FixedParameters = FREE
     noise_bounds: Array | None = None
     regularises: bool = False
 
@@ -109,7 +109,7 @@ class Maximiser:
             if not self.regularises:
                 raise singular_covariance(singular, weights) from None
             unit = np.where(self.column_variance > 0, self.column_variance, 1.0)
-            covariances = self.structure.floored(covariances, REGULARISED * unit)
+            covariances = self.fixed.hold_covariances(self.structure.floored(covariances, REGULARISED * unit))
             factors = self._cholesky(covariances)
         return MixtureParameters(weights, means, factors, self.covariance_type, covariances, noise=noise)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from ..model.density import TINY
 from ..model.expectation import Expectation
 from ..model.maximisation import Maximiser
 from ..model.parameters import Array, MixtureParameters, UniformNoise
@@ -99,7 +100,7 @@ class Chart:
             scaled = self.unit[:, None] * factors
             log_diagonal = np.log(np.einsum("...dd->...d", scaled))
             upper = np.triu(scaled, 1)
-        logits = np.log(np.maximum(weights, 1e-300))
+        logits = np.log(np.maximum(weights, TINY))
         return Coordinates(logits, (parameters.means - self.centre) / self.unit, log_diagonal, upper)
 
     def mixture(self, point: Coordinates) -> MixtureParameters:
@@ -163,7 +164,7 @@ class Chart:
         free = np.ones(len(counts), bool)
         if fixed.weights is not None:
             free[: len(fixed.weights)] = np.isnan(fixed.weights)
-        share = weights / max(weights[free].sum(), 1e-300)
+        share = weights / max(weights[free].sum(), TINY)
         return np.where(free, counts - counts[free].sum() * share, 0.0)
 
 

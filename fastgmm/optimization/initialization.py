@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from ..model.covariance import STRUCTURES
 from ..model.density import RespOf
 from ..model.expectation import StatisticsPass
-from ..model.parameters import Array, MixtureParameters, UniformNoise
+from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..representation.source import ArraySource
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
@@ -72,7 +72,7 @@ def initial_parameters(
     m_step: MStep,
 ) -> MixtureParameters:
     """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user gave."""
-    structure, maximise = STRUCTURES[problem.covariance_type], problem.maximise
+    structure = STRUCTURES[problem.covariance_type]
     if user.complete:
         assert user.weights is not None
         assert user.means is not None
@@ -89,11 +89,7 @@ def initial_parameters(
         weights = parameters.weights if user.weights is None else user.weights
         means = parameters.means if user.means is None else user.means
         parameters = replace(parameters, weights=weights, means=means)
-    if maximise.noise_bounds is not None:
-        noise = UniformNoise(problem.noise_start, maximise.noise_bounds)
-        weights = parameters.weights * ((1.0 - noise.weight) / parameters.weights.sum())
-        parameters = replace(parameters, weights=weights, noise=noise)
-    return maximise.hold(parameters)
+    return problem.begun(parameters)
 
 
 def initial_statistics(

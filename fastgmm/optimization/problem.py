@@ -1,6 +1,6 @@
 """What a fit is about: its rows, what is known of them, and the M-step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..model.expectation import Expectation, PartlyLabelled, StatisticsPass
 from ..model.maximisation import Maximiser
 from ..model.missing import MissingPass
-from ..model.parameters import Array
+from ..model.parameters import Array, MixtureParameters, UniformNoise
 from ..representation.source import ArraySource, ColumnSummary
 
 
@@ -61,6 +61,14 @@ class FitProblem:
         return self._expectation(
             ArraySource(self.source.take(index)), weight, None if self.labels is None else self.labels[index]
         )
+
+    def begun(self, parameters: MixtureParameters) -> MixtureParameters:
+        """Starting parameters with the fixed ones in their places, and with noise where there should be some."""
+        bounds = self.maximise.noise_bounds
+        if bounds is not None and (parameters.noise is None or not np.array_equal(parameters.noise.bounds, bounds)):
+            weights = parameters.weights * ((1.0 - self.noise_start) / parameters.weights.sum())
+            parameters = replace(parameters, weights=weights, noise=UniformNoise(self.noise_start, bounds))
+        return self.maximise.hold(parameters)
 
     def data_pass(self) -> StatisticsPass:
         """The plain pass over all rows, complete and unlabelled."""

@@ -19,9 +19,12 @@ from .initialization import spread
 from .problem import FitProblem
 
 
-def default_batch_size(n_components: int, n_rows: int) -> int:
-    """50 rows per component, at least 512, and at most 500 batches in a pass: what Python does per batch takes 1 ms."""
-    return max(512, 50 * n_components, n_rows // 500)
+def rows_per_batch(batch_size: int | None, n_components: int, n_rows: int = 0) -> int:
+    """`batch_size`, or by default 50 rows per component, at least 512, and at most 500 batches in a pass over n_rows.
+
+    What Python does per batch takes up to a millisecond.
+    """
+    return max(512, 50 * n_components, n_rows // 500) if batch_size is None else batch_size
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Batches:
         weight = problem.sample_weight
         eligible = None if weight is None else np.flatnonzero(weight > 0)
         n_rows = problem.source.n_samples if eligible is None else len(eligible)
-        size = default_batch_size(problem.n_components, n_rows) if batch_size is None else batch_size
+        size = rows_per_batch(batch_size, problem.n_components, n_rows)
         return cls(problem, min(n_rows, size), eligible, n_rows)
 
     @property
@@ -59,9 +62,9 @@ class Batches:
 class StepwiseOptions:
     """How stepwise EM goes about it.
 
-    batch_size: rows per batch, None for `default_batch_size`; kappa, t0: of the step size
-    (t + t0)^-kappa, 1/2 < kappa <= 1; forgetting: the step size never falls below it, for streams that drift; passes:
-    over the rows, each as many random batches as make up all rows; polish: go on with plain EM afterwards.
+    batch_size: rows per batch, None for the default of `rows_per_batch`; kappa, t0: of the step size (t + t0)^-kappa,
+    1/2 < kappa <= 1; forgetting: the step size never falls below it, for streams that drift; passes: over the rows, each
+    as many random batches as make up all rows; polish: go on with plain EM afterwards.
     """
 
     batch_size: int | None = None
