@@ -1,11 +1,9 @@
 """From the settings of a `GaussianMixture` to the problem that is fitted and the solver that fits it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,14 +16,11 @@ from ..optimization.gradient import OPTIMIZERS, SCHEDULES, GradientIteration, Gr
 from ..optimization.hard_em import AnnealedIteration, HardIteration
 from ..optimization.problem import FitProblem
 from ..optimization.stepwise import StepwiseIteration, StepwiseOptions
-from ..representation.source import ArraySource, summarise_columns, summarise_observed
+from ..representation.source import ArraySource, ColumnSummary, summarise_columns, summarise_observed
 from . import _validation as check
 from ._combinations import check_combinations
 from ._knowledge import resolve_fixed, resolve_labels, resolve_noise
 from ._warnings import check_observed, warn_about_columns, warn_about_labels
-
-if TYPE_CHECKING:
-    from .gaussian_mixture import GaussianMixture
 
 RELATIVE_RIDGE = 1e-6  # of reg_covar="auto", as a share of each column's variance
 
@@ -68,21 +63,42 @@ def check_options(solver: str, options: Mapping[str, Any] | None, allowed: tuple
     return given
 
 
+class Settings(Protocol):
+    """What a `GaussianMixture` is set to, and the checks that it brings."""
+
+    n_components: int
+    covariance_type: str
+    reg_covar: Any
+    max_iter: int
+    acceleration: str | None
+    solver: str
+    solver_options: Mapping[str, Any] | None
+    prior: ConjugatePrior | str | None
+    missing: str
+    semi_supervised: bool
+    fixed: Mapping[str, Any] | None
+    noise: Any
+    covariance_floor: float
+    on_singular: str
+
+    def _column_names(self) -> Any: ...
+
+    def _check_columns(self, source: ArraySource, columns: ColumnSummary) -> None: ...
+
+
 def is_prior(value: Any) -> bool:
     """Whether it is a conjugate prior."""
     return isinstance(value, ConjugatePrior)
 
 
-def objective_name(model: GaussianMixture) -> str:
+def objective_name(model: Settings) -> str:
     """What the bound of the fit is called in messages."""
     if model.solver == "hard":
         return "classification likelihood"
     return "log-likelihood" if model.prior is None else "log-posterior"
 
 
-def solver_iteration(
-    model: GaussianMixture, problem: FitProblem, rng: np.random.RandomState
-) -> Callable[..., EMIteration]:
+def solver_iteration(model: Settings, problem: FitProblem, rng: np.random.RandomState) -> Callable[..., EMIteration]:
     """What a fit repeats."""
     options = check_options(model.solver, model.solver_options, SOLVER_OPTIONS[model.solver])
     if model.solver == "em":
@@ -103,7 +119,7 @@ def solver_iteration(
     )
 
 
-def make_problem(model: GaussianMixture, source: ArraySource, y: Any, weight: Array | None) -> FitProblem:
+def make_problem(model: Settings, source: ArraySource, y: Any, weight: Array | None) -> FitProblem:
     """Check rows, settings and how they go together."""
     columns = summarise_columns(source, weight)
     has_missing = model.missing == "em" and not columns.finite

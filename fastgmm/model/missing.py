@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..representation.source import ArraySource
 from .covariance import STRUCTURES
 from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
 from .expectation import StatisticsPass
@@ -103,8 +102,8 @@ class MissingPass:
             weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[pattern.index])
             if weight is not None and not weight.any():
                 continue
-            chunks = ArraySource(_observed(X, pattern), dtype).chunks
-            self.groups.append((pattern, StatisticsPass(chunks, dtype, shift[pattern.observed], weight)))
+            rows_again = partial(_one_block, _observed(X, pattern))
+            self.groups.append((pattern, StatisticsPass(rows_again, dtype, shift[pattern.observed], weight)))
 
     def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
@@ -128,6 +127,10 @@ class MissingPass:
         if total is None:
             raise ValueError("Every row of positive weight misses all its values, so that there is nothing to learn.")
         return total
+
+
+def _one_block(values: NDArray[Any]) -> Rows:
+    return [(0, values)]
 
 
 def _rows_of(values: Array, first: int, last: int) -> Array:

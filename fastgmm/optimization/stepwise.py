@@ -63,8 +63,8 @@ class StepwiseOptions:
     """How stepwise EM goes about it.
 
     batch_size: rows per batch, None for the default of `rows_per_batch`; kappa, t0: of the step size (t + t0)^-kappa,
-    1/2 < kappa <= 1; forgetting: the step size never falls below it, for streams that drift; passes: over the rows, each
-    as many random batches as make up all rows; polish: go on with plain EM afterwards.
+    1/2 < kappa <= 1; forgetting: the step size never falls below it, for streams that drift; passes: over the rows,
+    each as many random batches as make up all rows; polish: go on with plain EM afterwards.
     """
 
     batch_size: int | None = None
