@@ -255,6 +255,43 @@ def test_a_mixture_with_noise_is_a_density(covariance_type):
     np.testing.assert_array_equal(model.fit_predict(X), model.predict(X))
 
 
+def test_noise_begins_where_it_is_told_and_ends_when_switched_off(covariance_type, faithful):
+    model = quietly(GaussianMixture(2, covariance_type=covariance_type, noise=0.07, max_iter=0), faithful)
+    assert model.noise_weight_ == pytest.approx(0.07)
+    assert model.weights_.sum() == pytest.approx(0.93)
+    model.set_params(warm_start=True, max_iter=50).fit(faithful)
+    model.set_params(noise=None).fit(faithful)
+    assert not hasattr(model, "noise_weight_")
+    assert model.weights_.sum() == pytest.approx(1.0)
+    assert model.score(faithful) == pytest.approx(model.log_likelihood_ / len(faithful))
+
+
+def test_a_stream_keeps_the_box_of_its_noise(faithful):
+    model = GaussianMixture(2, noise=True, random_state=0).fit(faithful)
+    weight, bounds = model.noise_weight_, model.noise_bounds_
+    model.partial_fit(faithful[:200])
+    np.testing.assert_array_equal(model.noise_bounds_, bounds)
+    assert model.noise_weight_ < weight + 0.05
+    with pytest.raises(ValueError, match="noise must bound all rows; column 0"):
+        model.partial_fit(faithful + np.array([9.0, 0.0]))
+    with pytest.raises(ValueError, match="The stream began with"):
+        model.set_params(n_components=3).partial_fit(faithful)
+
+
+def test_fixed_parameters_do_not_count_in_information_criteria(covariance_type, blobs):
+    start = reference.m_step(blobs[0], reference.one_hot(blobs[1]), covariance_type)
+    settings = {"covariance_type": covariance_type, "init_params": blobs[1], "max_iter": 1}
+    free = reference.n_parameters(covariance_type, 3, 3)
+    for fixed, held in (
+        ({"weights": "equal"}, 2),
+        ({"weights": [0.2, np.nan, np.nan]}, 1),
+        ({"means": np.where(np.arange(3)[:, None] < 2, start.means, np.nan)}, 6),
+        ({"covariances": start.covariances}, free - 2 - 9),
+    ):
+        model = quietly(GaussianMixture(3, fixed=fixed, **settings), blobs[0])
+        assert model.aic(blobs[0]) + 2 * len(blobs[0]) * model.score(blobs[0]) == pytest.approx(2 * (free - held))
+
+
 def test_noise_survives_saving(tmp_path, faithful):
     model = GaussianMixture(2, noise=0.05, random_state=0).fit(faithful)
     model.save(tmp_path / "model.safetensors")

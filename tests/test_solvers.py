@@ -81,7 +81,7 @@ def test_tempered_densities_are_powers(covariance_type, blobs):
     source = ArraySource(X)
     statistics = StatisticsPass(source.chunks, source.dtype, X.mean(axis=0))(tempered(start_of(mixture, noise), 0.3))
     log_prob = reference.log_gaussian_prob(X, mixture) + np.log(0.8 * mixture.weights)
-    log_prob = np.column_stack([log_prob, np.full(len(X), np.log(0.2) + noise.log_density)])
+    log_prob = np.column_stack([log_prob, np.full(len(X), noise.log_weighted_density)])
     resp = np.exp(0.3 * log_prob)
     assert statistics.log_likelihood == pytest.approx(np.log(resp.sum(axis=1)).sum(), abs=1e-9)
     resp /= resp.sum(axis=1, keepdims=True)

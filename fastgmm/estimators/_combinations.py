@@ -9,6 +9,7 @@ CONFLICTS: tuple[tuple[str, str, str], ...] = (
     ("acceleration", "solver='stepwise'", "acceleration is built from EM's own steps; set solver='em'."),
     ("acceleration", "solver='gradient'", "acceleration is built from EM's own steps; set solver='em'."),
     ("acceleration", "noise", "accelerated steps do not move the weight of the noise; set acceleration=None."),
+    ("acceleration", "fixed weights", "accelerated steps change all weights together; set acceleration=None."),
     ("acceleration", "covariance_floor", "accelerated steps do not know of the floor; set acceleration=None."),
     ("acceleration", "on_singular='restart'", "a re-seeded component is no step of EM; set acceleration=None."),
     ("acceleration", "on_singular='regularize'", "accelerated steps do not know of the floor; set acceleration=None."),

@@ -1,7 +1,8 @@
 """How an estimator is fitted: check, start, iterate, set the attributes. What is started and iterated is a plan."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -127,18 +128,11 @@ class EMEstimator(MixtureEstimator):
         # Not by get_params, which inspects the signature: slow.
         values = {name: getattr(self, name) for name in self._constraints}
         check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
-        before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
-        try:
-            with thread_limit(self.n_jobs):
-                source = self._read(X, reset=True, min_samples=2)
-                problem = self._problem(source, y, sample_weight)
-                plan = self._plan(problem)
-                result, log_likelihood, labels = self._run(problem, plan, want_labels)
-        except BaseException:
-            for name in ("n_features_in_", "feature_names_in_"):
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
+        with self._keeping_names(), thread_limit(self.n_jobs):
+            source = self._read(X, reset=True, min_samples=2)
+            problem = self._problem(source, y, sample_weight)
+            plan = self._plan(problem)
+            result, log_likelihood, labels = self._run(problem, plan, want_labels)
         self._set_result(result, plan, problem)
         self.converged_ = result.converged
         self.stop_reason_ = result.stop_reason
@@ -150,6 +144,18 @@ class EMEstimator(MixtureEstimator):
         if self.max_iter > 0:
             warn_about_result(result, self.reg_covar, plan.objective, may_empty=plan.prior is not None)
         return labels
+
+    @contextmanager
+    def _keeping_names(self) -> Iterator[None]:
+        """Restore width and names of the columns if what is done within fails."""
+        before = {name: getattr(self, name) for name in ("n_features_in_", "feature_names_in_") if hasattr(self, name)}
+        try:
+            yield
+        except BaseException:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
 
     def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
         """Check rows and weights, and summarise the columns."""

@@ -87,9 +87,13 @@ class GapsAndNoise(MixtureEstimator):
         if "labels" in outputs:
             labels = outputs["labels"]
             labels[labels == len(parameters.weights)] = -1
+        low, high = noise.bounds
+        if source.dtype == np.float32:  # rows at the edge may have been rounded over it
+            low, high = (np.nextafter(bound.astype(np.float32), np.float32(end)) for bound, end in
+                         ((low, -np.inf), (high, np.inf)))  # fmt: skip
         for start, chunk in source.chunks():
             with np.errstate(invalid="ignore"):
-                outside = ((chunk < noise.bounds[0]) | (chunk > noise.bounds[1])).any(axis=1)
+                outside = ((chunk < low) | (chunk > high)).any(axis=1)
             index = start + np.flatnonzero(outside)
             if len(index):
                 parts = {name: output[index] for name, output in outputs.items()}
@@ -119,7 +123,8 @@ class GapsAndNoise(MixtureEstimator):
         noise = self._parameters().noise if self.__sklearn_is_fitted__() else None
         if noise is None or n_samples < 1:
             return super().sample(n_samples)
-        rng = check_random_state(self.random_state)
+        # Not the numbers that the components are drawn with.
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(0, 2**31 - 1, size=4))
         n_noise = int(rng.binomial(n_samples, noise.weight))
         outliers = rng.uniform(noise.bounds[0], noise.bounds[1], (n_noise, noise.bounds.shape[1]))
         if n_noise == n_samples:

@@ -16,7 +16,9 @@ NOISE_START = 0.1
 FIXED_NAMES = ("weights", "means", "covariances")
 
 
-def resolve_fixed(fixed: Mapping[str, Any] | None, covariance_type: str, shape: tuple[int, int]) -> FixedParameters:
+def resolve_fixed(
+    fixed: Mapping[str, Any] | None, covariance_type: str, shape: tuple[int, int], has_noise: bool
+) -> FixedParameters:
     """Check `fixed` and return its arrays; shape is (n_components, n_features)."""
     if fixed is None:
         return FREE
@@ -46,23 +48,23 @@ def resolve_fixed(fixed: Mapping[str, Any] | None, covariance_type: str, shape: 
                 f"fixed[{name!r}] of component {int(np.argmax(partly))} holds numbers and NaN; give all of its "
                 "numbers, or NaN alone for a free component."
             )
-        _check_fixed(name, array, covariance_type)
+        _check_fixed(name, array, covariance_type, has_noise)
         if not gaps.all():
             values[name] = array
-    return FixedParameters(**values)
+    return FixedParameters(**values, n_components=shape[0], n_features=shape[1])
 
 
-def _check_fixed(name: str, array: Array, covariance_type: str) -> None:
+def _check_fixed(name: str, array: Array, covariance_type: str, has_noise: bool) -> None:
     """Raise ValueError for fixed values that no mixture has."""
     given = array[~np.isnan(array)]
     if not np.isfinite(given).all():
         raise ValueError(f"fixed[{name!r}] holds an infinite value.")
     if name == "weights":
-        total, all_given = given.sum(), len(given) == len(array)
-        if (given < 0).any() or total > 1 + 1e-8 or (all_given and abs(total - 1) > 1e-8):
+        total, rest = given.sum(), has_noise or len(given) < len(array)
+        if (given < 0).any() or (total >= 1 if rest else abs(total - 1) > 1e-8):
             raise ValueError(
-                f"fixed['weights'] must be non-negative and sum to less than 1 (to 1 if all are given); got a sum of "
-                f"{total:.6g}."
+                "fixed['weights'] must be non-negative and sum to less than 1 (to 1 if all are given and there is no "
+                f"noise); got a sum of {total:.6g}."
             )
     if name == "covariances":
         structure = STRUCTURES[covariance_type]
@@ -83,26 +85,33 @@ def resolve_noise(noise: Any, columns: ColumnSummary, n_features: int) -> tuple[
 
     noise: None; True; a number in (0, 1), its first weight; or bounds of shape (2, n_features), which hold all rows.
     """
-    if noise is None or noise is False:
+    if noise is None or (isinstance(noise, bool | np.bool_) and not noise):
         return None, 0.0
     start = NOISE_START
     bounds = np.stack([columns.minimum, columns.maximum])
     if np.ndim(noise) > 0:
         bounds = np.array(noise, np.float64)
         check.check_shape(bounds, (2, n_features), "noise")
-        outside = (columns.minimum < bounds[0]) | (columns.maximum > bounds[1])
-        if outside.any():
-            d = int(np.argmax(outside))
-            raise ValueError(
-                f"noise must bound all rows; column {d} runs from {columns.minimum[d]:g} to {columns.maximum[d]:g}, "
-                f"its bounds are {bounds[0, d]:g} and {bounds[1, d]:g}."
-            )
-    elif noise is not True:
+        if not np.isfinite(bounds).all():
+            raise ValueError("noise needs finite bounds: a uniform density has a volume.")
+        check_within(columns, bounds)
+    elif not isinstance(noise, bool | np.bool_):
         start = float(noise)
     if not np.all(bounds[1] > bounds[0]):
         d = int(np.argmin(bounds[1] > bounds[0]))
         raise ValueError(f"Uniform noise needs a box of positive volume; column {d} has no width. Drop it.")
     return bounds, start
+
+
+def check_within(columns: ColumnSummary, bounds: Array) -> None:
+    """Raise ValueError for a column that leaves the box of the noise."""
+    outside = (columns.minimum < bounds[0]) | (columns.maximum > bounds[1])
+    if outside.any():
+        d = int(np.argmax(outside))
+        raise ValueError(
+            f"noise must bound all rows; column {d} runs from {columns.minimum[d]:g} to {columns.maximum[d]:g}, its "
+            f"bounds are {bounds[0, d]:g} and {bounds[1, d]:g}. Pass wider bounds as noise."
+        )
 
 
 def resolve_labels(y: Any, n_samples: int, n_components: int) -> NDArray[np.int64] | None:

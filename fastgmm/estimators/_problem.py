@@ -132,10 +132,10 @@ def make_problem(model: Settings, source: ArraySource, y: Any, weight: Array | N
     relative = model.reg_covar == "auto"
     ridge = RELATIVE_RIDGE if relative else float(model.reg_covar)
     if model.prior is None:
-        warn_about_columns(columns, ridge, model._column_names(), relative)
+        warn_about_columns(columns, ridge, model._column_names(), relative, stacklevel=6)
     n_components, n_features = int(model.n_components), source.n_features
-    fixed = resolve_fixed(model.fixed, model.covariance_type, (n_components, n_features))
     bounds, noise_start = resolve_noise(model.noise, columns, n_features)
+    fixed = resolve_fixed(model.fixed, model.covariance_type, (n_components, n_features), bounds is not None)
     labels = None
     if model.semi_supervised and y is not None:
         labels = resolve_labels(y, source.n_samples, n_components)
@@ -149,6 +149,7 @@ def make_problem(model: Settings, source: ArraySource, y: Any, weight: Array | N
             "noise": bounds is not None,
             "covariance_floor": model.covariance_floor > 0,
             "missing values": has_missing,
+            "fixed weights": fixed.weights is not None,
             "fixed means": fixed.means is not None,
             "fixed covariances": fixed.covariances is not None,
         }

@@ -86,7 +86,8 @@ class FitReporter:
         self._report.iteration(n_iter, monitor.change)
         if self._callback is None:
             return False
-        info = IterationInfo(init, n_iter, self._max_iter, monitor.lower_bound, monitor.change, self._n_samples)
+        bound = monitor.lower_bounds[-1]
+        info = IterationInfo(init, n_iter, self._max_iter, bound, monitor.change, self._n_samples)
         return self._callback(info) is True
 
     def end(self, result: EMResult) -> None:

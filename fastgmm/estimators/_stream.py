@@ -6,18 +6,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..exceptions import SingularCovarianceError
 from ..model.parameters import MixtureParameters
 from ..optimization.diagnostics import FitDiagnostics
 from ..optimization.em import check_range
 from ..optimization.problem import FitProblem
 from ..optimization.stepwise import RunningStatistics, StepwiseOptions, rows_per_batch
-from ..representation.source import ArraySource, summarise_columns
+from ..representation.source import ArraySource, summarise_columns, summarise_observed
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError
+from ._combinations import check_combinations
 from ._em import EMEstimator
-from ._knowledge import resolve_labels
+from ._knowledge import check_within, resolve_labels
 from ._problem import SOLVER_OPTIONS, check_options
+from ._warnings import name_column
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class StreamFit(EMEstimator):
     solver_options: dict[str, Any] | None
     semi_supervised: bool
     missing: str
+    on_singular: str
     diagnostics_: FitDiagnostics
     _stream: _Stream
 
@@ -46,7 +50,8 @@ class StreamFit(EMEstimator):
         its own. The columns' scales, a default prior and the box of the noise are taken from the first piece, as is the
         start: give it some hundred rows per component. Later pieces, at best of about a batch's size, move the running
         statistics by (t + t0)^-kappa after batch t, and never less than `forgetting`; these are `solver_options` of
-        solver='stepwise', whose defaults apply otherwise. Statistics are carried over exactly. `fit` starts anew.
+        solver='stepwise', whose defaults apply otherwise. Statistics are carried over exactly. `fit` starts anew. All
+        other settings are those of the first piece.
 
         Parameters
         ----------
@@ -59,23 +64,27 @@ class StreamFit(EMEstimator):
         """
         values = {name: getattr(self, name) for name in self._constraints}
         check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
+        check_combinations({"solver='stepwise'": True, f"on_singular={self.on_singular!r}": True})
         given = self.solver_options if self.solver == "stepwise" else None
         options = StepwiseOptions(**check_options("stepwise", given, SOLVER_OPTIONS["stepwise"]))
-        with thread_limit(self.n_jobs):
-            if hasattr(self, "_stream"):
-                stream = self._go_on(X, y, sample_weight)
-            else:
-                stream = self._begin(X, y, sample_weight, options)
-            stream, bound = _learn(stream, options)
+        goes_on = hasattr(self, "_stream")
+        try:
+            with self._keeping_names(), thread_limit(self.n_jobs):
+                stream = self._next_piece(X, y, sample_weight) if goes_on else self._begin(X, y, sample_weight, options)
+                stream, bound = _learn(stream, options)
+        except SingularCovarianceError as error:
+            raise name_column(error, self._column_names(), np.float64) from None
         problem = stream.problem
         nothing = ArraySource(np.empty((0, problem.source.n_features), problem.source.dtype))
         problem = replace(problem, source=nothing, sample_weight=None, labels=None)
-        self._stream = replace(stream, problem=problem)
         self._set_mixture(stream.parameters, problem.source.dtype)
+        self._stream = replace(stream, problem=problem)
+        for name in ("diagnostics_", "log_likelihood_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         self.converged_, self.stop_reason_ = False, "passes"
         self.n_iter_ = stream.running.n_batches
         self.lower_bound_ = problem.source.dtype.type(bound)
-        self.lower_bounds_ = [*getattr(self, "lower_bounds_", []), self.lower_bound_]
+        self.lower_bounds_ = [*(self.lower_bounds_ if goes_on else []), self.lower_bound_]
         return self
 
     def _begin(self, X: Any, y: Any, sample_weight: ArrayLike | None, options: StepwiseOptions) -> _Stream:
@@ -83,29 +92,42 @@ class StreamFit(EMEstimator):
         fitted = hasattr(self, "diagnostics_")
         source = self._read(X, reset=not fitted, min_samples=2)
         problem = self._problem(source, y, sample_weight)
-        self.lower_bounds_ = []
         if not fitted:
             parameters = self._plan(problem).start()
             return _Stream(problem, RunningStatistics.expected(parameters), parameters)
-        parameters = problem.begun(self._previous_parameters(source.n_features))
-        weight = float(self.diagnostics_.effective_sizes.sum())
+        parameters = self._previous_parameters(source.n_features)
+        if problem.maximise.noise_bounds is not None and parameters.noise is not None:
+            check_within(problem.columns, parameters.noise.bounds)
+            problem = replace(problem, maximise=replace(problem.maximise, noise_bounds=parameters.noise.bounds))
+        parameters = problem.begun(parameters)
+        weight = float(self.diagnostics_.effective_sizes.sum() / self.weights_.sum())
         n_batches = round(weight / rows_per_batch(options.batch_size, problem.n_components))
         running = replace(RunningStatistics.expected(parameters), n_batches=n_batches, total_weight=weight)
         return _Stream(problem, running, parameters)
 
-    def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
+    def _next_piece(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> _Stream:
         """Check a later piece."""
-        source = self._read(X, reset=False, model_dtype=self._stream.problem.source.dtype)
+        problem = self._stream.problem
+        now, then = (self.n_components, self.covariance_type), (problem.n_components, problem.covariance_type)
+        if now != then:
+            raise ValueError(
+                f"The stream began with n_components and covariance_type {then}, which are now {now}. Set them back "
+                "or begin anew with fit."
+            )
+        source = self._read(X, reset=False, model_dtype=problem.source.dtype)
         weight = check.check_sample_weight(sample_weight, source.n_samples)
-        finite = summarise_columns(source, weight).finite
-        if not finite and self.missing == "raise":
-            check.raise_nonfinite(source, type(self).__name__, self._column_names())
+        columns = summarise_columns(source, weight)
+        has_missing = self.missing == "em" and not columns.finite
+        if has_missing:
+            columns = summarise_observed(source, weight)
+            check.raise_infinite(source, self._column_names())
+        self._check_columns(source, columns)
+        if problem.maximise.noise_bounds is not None:
+            check_within(columns, problem.maximise.noise_bounds)
         labels = None
         if self.semi_supervised and y is not None:
-            labels = resolve_labels(y, source.n_samples, int(self.n_components))
-        problem = replace(
-            self._stream.problem, source=source, sample_weight=weight, labels=labels, has_missing=not finite
-        )
+            labels = resolve_labels(y, source.n_samples, problem.n_components)
+        problem = replace(problem, source=source, sample_weight=weight, labels=labels, has_missing=has_missing)
         return replace(self._stream, problem=problem)
 
 

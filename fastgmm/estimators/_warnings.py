@@ -46,10 +46,13 @@ def check_observed(columns: ColumnSummary, names: Names) -> None:
         raise ValueError(f"Column {name} has no values: all are missing. Drop it.")
 
 
-def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False) -> None:
+def warn_about_columns(
+    columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False, stacklevel: int = 5
+) -> None:
     """Warn of constant columns, and of a reg_covar that is not small against a column's variance.
 
-    A `relative` one is a share of each column's variance (of 1 for a constant column).
+    A `relative` one is a share of each column's variance (of 1 for a constant column). `stacklevel` frames up is the
+    user's call of `fit`.
     """
     if reg_covar == 0:
         return
@@ -59,7 +62,7 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names, r
             f"X has no variance along column {', column '.join(constant)}: its fitted variance is reg_covar = "
             f"{reg_covar:g}, and it tells the components nothing. Drop it.",
             ConstantColumnWarning,
-            stacklevel=5,
+            stacklevel=stacklevel,
         )
     share = np.full(len(columns.variance), 0.0)
     varying = ~columns.constant
@@ -71,7 +74,7 @@ def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names, r
             f"reg_covar = {reg_covar:g} is {share[worst]:.3g} times the variance of column {column_name(worst, names)}"
             f" ({columns.variance[worst]:.3g}), so it changes the result. Rescale the data or lower reg_covar.",
             RegularizationWarning,
-            stacklevel=5,
+            stacklevel=stacklevel,
         )
 
 

@@ -25,6 +25,7 @@ from . import _validation as check
 from ._base import InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._gaps import GapsAndNoise
+from ._knowledge import resolve_fixed
 from ._problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
 from ._progress import Callback
 from ._stream import StreamFit
@@ -326,7 +327,9 @@ class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
     def _n_parameters(self) -> int:
         """Number of free parameters."""
         n_components, n_features = self.means_.shape
-        return _structure(self.covariance_type).n_parameters(n_components, n_features) + hasattr(self, "noise_weight_")
+        structure, noise = _structure(self.covariance_type), hasattr(self, "noise_weight_")
+        held = resolve_fixed(self.fixed, self.covariance_type, (n_components, n_features), noise)
+        return structure.n_parameters(n_components, n_features) + noise - held.n_held(structure)
 
     def _plan(self, problem: FitProblem) -> FitPlan:
         """The solver, from the user's start completed by `init_params`."""
@@ -335,12 +338,13 @@ class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
         m_step: MStep = problem.maximise
         if self.on_singular == "restart":
             m_step = Reseeding(problem, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
-        return FitPlan(
-            lambda: initial_parameters(problem, self.init_params, user, rng, m_step),
-            solver_iteration(self, problem, rng),
-            objective_name(self),
-            m_step=m_step,
-        )
+
+        def start() -> MixtureParameters:
+            if isinstance(m_step, Reseeding):
+                m_step.begin()
+            return initial_parameters(problem, self.init_params, user, rng, m_step)
+
+        return FitPlan(start, solver_iteration(self, problem, rng), objective_name(self), m_step=m_step)
 
     def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
         """Check everything that is known of the rows."""
@@ -348,10 +352,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
         self._set_mixture(result.parameters, problem.source.dtype)
-        restarts = plan.m_step.restarts if isinstance(plan.m_step, Reseeding) else []
-        self.diagnostics_ = diagnose(
-            result.parameters, problem.maximise, result.lower_bounds, restarts, problem.total_weight
-        )
+        self.diagnostics_ = diagnose(result, problem.maximise, problem.total_weight)
         self.__dict__.pop("_stream", None)
 
     def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:

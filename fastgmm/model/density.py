@@ -30,7 +30,6 @@ def _read_only(block: NDArray[Any]) -> NDArray[Any]:
 _UNWEIGHTED = _read_only(np.empty(0))
 _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
-TINY = 1e-300  # stands for 0 in logarithms of weights and in denominators
 
 
 def compute_log_const(parameters: MixtureParameters) -> Array:
@@ -86,7 +85,7 @@ class MixtureKernels:
         # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
         log_noise = np.empty(0)
         if parameters.noise is not None:
-            log_noise = np.log(np.maximum(parameters.noise.weight, TINY))[None] + parameters.noise.log_density
+            log_noise = np.array([parameters.noise.log_weighted_density])
         k_padded, n_padded = padded_components(n_components + len(log_noise)), padded_features(n_features)
         factor_shape, self._outer_shape = self.structure.kernel_shapes(k_padded, n_padded)
         means = _pad(parameters.means - self.shift, (k_padded, n_padded), self.dtype)

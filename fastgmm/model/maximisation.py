@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from ..exceptions import SingularCovarianceError
 from .conjugate import ResolvedPrior
 from .covariance import EPS, STRUCTURES, SingularComponent
-from .density import TINY
-from .parameters import Array, MixtureParameters, UniformNoise
+from .parameters import TINY, Array, MixtureParameters, UniformNoise
 from .statistics import SufficientStatistics
 from .structure import CovarianceStructure
 
@@ -36,12 +35,16 @@ class FixedParameters:
         None: all are free. A tied covariance is fixed as a whole.
     equal_weights : bool
         All weights are equal.
+    n_components, n_features : int
+        Of the mixture.
     """
 
     weights: Array | None = None
     means: Array | None = None
     covariances: Array | None = None
     equal_weights: bool = False
+    n_components: int = 0
+    n_features: int = 0
 
     @property
     def held_means(self) -> NDArray[np.bool_]:
@@ -54,6 +57,22 @@ class FixedParameters:
         if self.covariances is None:
             return covariances
         return np.where(np.isnan(self.covariances), covariances, self.covariances)
+
+    def n_held(self, structure: CovarianceStructure) -> int:
+        """How many of a mixture's parameters are not free."""
+        count = 0
+        if self.equal_weights:
+            count += self.n_components - 1
+        elif self.weights is not None:
+            given = ~np.isnan(self.weights)
+            count += int(given.sum()) - int(given.all() and np.isclose(self.weights.sum(), 1.0))
+        if self.means is not None:
+            count += int(self.held_means.sum()) * self.means.shape[1]
+        if self.covariances is not None:
+            parts = self.covariances[None] if structure.pools_components else self.covariances
+            n_given = int((~np.isnan(parts.reshape(len(parts), -1)).any(axis=1)).sum())
+            count += structure.n_covariance_parameters(n_given, self.n_features) if n_given else 0
+        return count
 
 
 FREE = FixedParameters()
@@ -89,7 +108,7 @@ class Maximiser:
     noise_bounds: Array | None = None
     regularises: bool = False
 
-    n_restarts = 0  # a component that collapses is an error here; see optimization/collapse.py
+    restarts = ()  # a component that collapses is an error here; see optimization/collapse.py
 
     @property
     def structure(self) -> CovarianceStructure:
@@ -110,7 +129,10 @@ class Maximiser:
                 raise singular_covariance(singular, weights) from None
             unit = np.where(self.column_variance > 0, self.column_variance, 1.0)
             covariances = self.fixed.hold_covariances(self.structure.floored(covariances, REGULARISED * unit))
-            factors = self._cholesky(covariances)
+            try:
+                factors = self._cholesky(covariances)
+            except SingularComponent as held:
+                raise singular_covariance(held, weights) from None
         return MixtureParameters(weights, means, factors, self.covariance_type, covariances, noise=noise)
 
     def log_prior(self, parameters: MixtureParameters) -> float:
@@ -182,8 +204,9 @@ def _around_fixed(fixed: Array, weights: Array, noise_weight: float) -> tuple[Ar
     free = np.isnan(fixed)
     left = 1.0 - np.sum(fixed[~free])
     total = np.sum(weights[free]) + noise_weight
-    scale = left / total if total > 0 else 0.0
-    return np.where(free, weights * scale, fixed), noise_weight * scale
+    if total > 0:
+        return np.where(free, weights * (left / total), fixed), noise_weight * (left / total)
+    return np.where(free, left / max(1, np.sum(free)), fixed), 0.0
 
 
 def singular_covariance(singular: SingularComponent, weights: Array) -> SingularCovarianceError:

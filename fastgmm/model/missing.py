@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .covariance import STRUCTURES
 from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
 from .expectation import StatisticsPass
-from .parameters import Array, MixtureParameters, UniformNoise
+from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 
 BLOCK_ROWS = 65536  # whose gaps are looked at together
@@ -70,7 +70,7 @@ def marginal(parameters: MixtureParameters, pattern: Pattern) -> MixtureParamete
         means=np.ascontiguousarray(parameters.means[:, observed]),
         covariances=covariances,
         precisions_cholesky=structure.cholesky(covariances),
-        noise=None if noise is None else UniformNoise(noise.weight, noise.bounds[:, observed]),
+        noise=None if noise is None else replace(noise, bounds=noise.bounds[:, observed]),
     )
 
 
@@ -124,9 +124,13 @@ class MissingPass:
                 statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
             statistics = completed(statistics, parameters, pattern)
             total = statistics if total is None else total + statistics
-        if total is None:
-            raise ValueError("Every row of positive weight misses all its values, so that there is nothing to learn.")
-        return total
+        return self._nothing(parameters) if total is None else total
+
+    def _nothing(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Statistics of rows that miss all their values, or have no weight."""
+        structure, means = STRUCTURES[parameters.covariance_type], parameters.means
+        empty = np.zeros(structure.shape(*means.shape))
+        return SufficientStatistics(0.0, np.zeros(len(means)), np.zeros_like(means), empty, means)
 
 
 def _one_block(values: NDArray[Any]) -> Rows:

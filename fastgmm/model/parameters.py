@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+TINY = 1e-300  # stands for 0 in logarithms of weights and in denominators
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,19 @@ class UniformNoise:
     weight : float
     bounds : ndarray of shape (2, n_features)
         Lower and upper corner.
+    beta : float
+        Power of the weighted density that stands in its place (annealed EM); 1 otherwise.
     """
 
     weight: float
     bounds: Array
+    beta: float = 1.0
 
     @property
-    def log_density(self) -> float:
-        """Logarithm of the density within the box."""
-        return -float(np.log(self.bounds[1] - self.bounds[0]).sum())
+    def log_weighted_density(self) -> float:
+        """Logarithm of the weight times the density within the box, times beta; finite for a weight of 0."""
+        log_density = -float(np.log(self.bounds[1] - self.bounds[0]).sum())
+        return self.beta * (float(np.log(max(self.weight, TINY))) + log_density)
 
 
 @dataclass(frozen=True)

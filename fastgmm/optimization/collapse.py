@@ -34,10 +34,9 @@ class Reseeding:
         index = sample_index(problem, CANDIDATES, rng)
         self._rows = problem.complete_source().take(index).astype(np.float64)
 
-    @property
-    def n_restarts(self) -> int:
-        """How many components were re-seeded."""
-        return len(self.restarts)
+    def begin(self) -> None:
+        """Forget the restarts of an earlier start."""
+        self.restarts = []
 
     def log_prior(self, parameters: MixtureParameters) -> float:
         """Logarithm of the prior's density in nats."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.covariance import EPS, STRUCTURES
+from ..model.covariance import EPS
 from ..model.maximisation import REGULARISED, Maximiser
-from ..model.parameters import Array, MixtureParameters
+from ..model.parameters import Array
+from .em import EMResult
 
 ILL_CONDITIONED = 1e10
 
@@ -18,7 +19,7 @@ class FitDiagnostics:
     Attributes
     ----------
     effective_sizes : ndarray of shape (n_components,)
-        Weight of the rows of each component.
+        Weight of each component times the weight of all rows.
     condition_numbers : ndarray of shape (n_components,), (1,) for a tied covariance
         Largest over smallest eigenvalue of the covariances, columns in units of their standard deviation.
     boundary : dict of int to list of str
@@ -38,35 +39,31 @@ class FitDiagnostics:
     remaining_gain: float
 
 
-def diagnose(
-    parameters: MixtureParameters,
-    maximise: Maximiser,
-    lower_bounds: list[float],
-    restarts: list[int],
-    total_weight: float,
-) -> FitDiagnostics:
-    """Diagnose the result of a fit."""
-    structure = STRUCTURES[parameters.covariance_type]
-    n_components, n_features = parameters.means.shape
+def diagnose(result: EMResult, maximise: Maximiser, total_weight: float) -> FitDiagnostics:
+    """Diagnose the result of a fit to rows of this weight."""
+    parameters, structure = result.parameters, maximise.structure
+    n_features = parameters.means.shape[1]
     covariances = parameters.covariances
     if covariances is None:
         covariances = structure.covariances(parameters.precisions_cholesky)
     unit = np.where(maximise.column_variance > 0, maximise.column_variance, 1.0)
-    sizes = parameters.weights * total_weight
     lowest, highest = structure.eigenvalue_range(covariances, unit)
-    conditions = highest / lowest
-    floor = max(maximise.floor, REGULARISED if maximise.regularises else 0.0)
-    parameters_each = structure.n_covariance_parameters(1, n_features) / n_features
+    conditions = np.divide(highest, lowest, out=np.full_like(highest, np.inf), where=lowest > 0)
+    sizes = parameters.weights * total_weight
+    floors = [maximise.floor, REGULARISED if maximise.regularises else 0.0]
+    at_floor = np.any([np.abs(lowest - floor) <= 1e-6 * floor for floor in floors if floor > 0], axis=0)
+    # A shared covariance has the rows of all components; an own one needs as many as it has numbers per column.
+    rows = 1.0 if structure.pools_components else structure.n_covariance_parameters(1, n_features) / n_features + 1
     boundary: dict[int, list[str]] = {}
-    for reason, flags in (
-        ("empty", parameters.weights < EPS),
-        ("fewer rows than parameters", (parameters.weights >= EPS) & (sizes < parameters_each + 1)),
-        ("covariance at its floor", lowest <= floor * (1 + 1e-6)),
-        ("ill-conditioned", ~(conditions < ILL_CONDITIONED)),
+    for reason, flags, of_covariance in (
+        ("empty", parameters.weights < EPS, False),
+        ("fewer rows than parameters", (parameters.weights >= EPS) & (sizes < rows), False),
+        ("covariance at its floor", np.broadcast_to(at_floor, lowest.shape), True),
+        ("ill-conditioned", ~(conditions < ILL_CONDITIONED), True),
     ):
         for k in np.flatnonzero(flags):
-            boundary.setdefault(int(k) if len(flags) == n_components else -1, []).append(reason)
-    return FitDiagnostics(sizes, conditions, boundary, restarts, _aitken(lower_bounds))
+            boundary.setdefault(-1 if of_covariance and structure.pools_components else int(k), []).append(reason)
+    return FitDiagnostics(sizes, conditions, boundary, list(result.restarts), _aitken(result.lower_bounds))
 
 
 def _aitken(lower_bounds: list[float]) -> float:

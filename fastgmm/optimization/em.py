@@ -1,6 +1,6 @@
 """Expectation-maximisation (Dempster, Laird and Rubin, 1977): statistics of all rows, new parameters, repeat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ class EMResult:
     lower_bounds: list[float]
     stop_reason: str
     largest_fall: float
+    restarts: tuple[int, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -38,8 +39,8 @@ class MStep(Protocol):
     """Statistics to parameters: a `Maximiser`, or a `Reseeding` around one, which mends collapsed components."""
 
     @property
-    def n_restarts(self) -> int:
-        """Components re-seeded so far."""
+    def restarts(self) -> Sequence[int]:
+        """Components re-seeded since the start, in order."""
 
     def __call__(self, statistics: SufficientStatistics) -> MixtureParameters:
         """Return the parameters of largest objective given the statistics."""
@@ -65,10 +66,10 @@ class EMIteration:
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
         """Do one iteration, tell the monitor, and return a reason to stop or None."""
-        n_restarts = self.maximise.n_restarts
+        n_restarts = len(self.maximise.restarts)
         lower_bound, self.parameters = self.em_pass(self.parameters)
         reason = monitor.update(lower_bound)
-        if self.maximise.n_restarts > n_restarts:  # the objective may fall now, on its way to a better maximum
+        if len(self.maximise.restarts) > n_restarts:  # the objective may fall now, on its way to a better maximum
             monitor.forget()
             return None
         return reason
@@ -98,4 +99,5 @@ def run_em(
         if reason is not None or stopped:
             stop_reason = reason or "callback"
             break
-    return EMResult(iteration.parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall)
+    restarts = tuple(iteration.maximise.restarts)
+    return EMResult(iteration.parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall, restarts)

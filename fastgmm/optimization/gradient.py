@@ -11,10 +11,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..model.density import TINY
 from ..model.expectation import Expectation
 from ..model.maximisation import Maximiser
-from ..model.parameters import Array, MixtureParameters, UniformNoise
+from ..model.parameters import TINY, Array, MixtureParameters, UniformNoise
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 from .em import EMIteration
@@ -159,7 +158,7 @@ class Chart:
         if fixed.equal_weights:  # only the logit of the noise moves
             slopes = np.zeros_like(counts)
             if noise is not None:
-                slopes[-1] = statistics.noise_resp - statistics.total_weight * noise.weight
+                slopes[-1] = statistics.noise_resp - counts.sum() * noise.weight
             return slopes
         free = np.ones(len(counts), bool)
         if fixed.weights is not None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..model.covariance import STRUCTURES
-from ..model.density import TINY, compute_log_const
+from ..model.density import compute_log_const
 from ..model.expectation import Expectation
-from ..model.parameters import MixtureParameters, UniformNoise
+from ..model.parameters import MixtureParameters
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep
 
@@ -84,6 +84,5 @@ def tempered(parameters: MixtureParameters, beta: float) -> MixtureParameters:
         log_weights = beta * compute_log_const(parameters) - log_det + 0.5 * n_features * np.log(2 * np.pi)
     noise = parameters.noise
     if noise is not None:
-        log_weight = beta * (np.log(max(noise.weight, TINY)) + noise.log_density) - noise.log_density
-        noise = UniformNoise(float(np.exp(log_weight)), noise.bounds)
+        noise = replace(noise, beta=beta)
     return replace(parameters, precisions_cholesky=factors, log_weights=log_weights, covariances=None, noise=noise)

@@ -89,7 +89,7 @@ def initial_parameters(
         weights = parameters.weights if user.weights is None else user.weights
         means = parameters.means if user.means is None else user.means
         parameters = replace(parameters, weights=weights, means=means)
-    return problem.begun(parameters)
+    return problem.begun(replace(parameters, noise=None))  # an M-step without noise has given it no weight
 
 
 def initial_statistics(

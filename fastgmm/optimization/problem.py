@@ -63,8 +63,10 @@ class FitProblem:
         )
 
     def begun(self, parameters: MixtureParameters) -> MixtureParameters:
-        """Starting parameters with the fixed ones in their places, and with noise where there should be some."""
+        """Starting parameters with the fixed ones in their places, and with noise if there should be some."""
         bounds = self.maximise.noise_bounds
+        if bounds is None and parameters.noise is not None:
+            parameters = replace(parameters, weights=parameters.weights / parameters.weights.sum(), noise=None)
         if bounds is not None and (parameters.noise is None or not np.array_equal(parameters.noise.bounds, bounds)):
             weights = parameters.weights * ((1.0 - self.noise_start) / parameters.weights.sum())
             parameters = replace(parameters, weights=weights, noise=UniformNoise(self.noise_start, bounds))

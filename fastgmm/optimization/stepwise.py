@@ -108,6 +108,8 @@ class RunningStatistics:
         self, batch: SufficientStatistics, parameters: MixtureParameters, options: StepwiseOptions
     ) -> "RunningStatistics":
         """Blend the statistics of a batch in, which were made under `parameters`."""
+        if batch.total_weight == 0:  # every row misses all its values
+            return self
         structure = STRUCTURES[parameters.covariance_type]
         n_batches = self.n_batches + 1
         step = max((n_batches + options.t0) ** -options.kappa, options.forgetting)
@@ -162,4 +164,4 @@ class StepwiseIteration(EMIteration):
             seen += batch.total_weight
             self._running = self._running.after(batch, self.parameters, self._options)
             self.parameters = self._running.maximised(self.maximise, self._total_weight)
-        return total / seen
+        return total / seen if seen else float("nan")
