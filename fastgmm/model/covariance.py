@@ -117,9 +117,8 @@ class Full(_Matrices):
 
     def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
         rest = sum_diff - sum_resp[:, None] * offsets  # zero at the means of maximum likelihood, but for rounding
-        cross = offsets[:, :, None] * rest[:, None, :]
-        squares = sum_resp[:, None, None] * (offsets[:, :, None] * offsets[:, None, :])
-        return outer - squares - cross - np.swapaxes(cross, 1, 2)
+        twice = offsets[:, :, None] * (sum_resp[:, None] * offsets + 2 * rest)[:, None, :]
+        return outer - 0.5 * (twice + np.swapaxes(twice, 1, 2))
 
     def denominator(self, counts: Array, n_features: int) -> Array:
         return counts[:, None, None]
