@@ -83,6 +83,18 @@ def test_a_pair_fits_or_says_why_not(one, other, faithful, faithful_labels):
         assert reason.count(". ") == 0
 
 
+@pytest.mark.parametrize("solver", ["em", "hard", "stepwise", "gradient"])
+def test_weights_prior_gaps_labels_and_noise_go_together(solver, faithful, faithful_labels):
+    """Five at once, for every solver that takes missing values: both kinds of eruption are found under their labels."""
+    names = ["weights", "prior", "missing", "labels", "noise"] + ([] if solver == "em" else [solver])
+    for covariance_type, dtype in itertools.product(("full", "tied", "diag", "spherical"), (np.float64, np.float32)):
+        model, X = fit(names, covariance_type, dtype, faithful, faithful_labels)
+        clear = ~np.isnan(X).any(axis=1)
+        found = model.predict(X)[clear]
+        agree = np.mean((found == faithful_labels[clear]) | (found == -1))
+        assert agree > 0.9, (solver, covariance_type, dtype, agree)
+
+
 def readme_table():
     text = (ROOT / "README.md").read_text()
     rows = text.split("<!-- combinations -->")[1].split("<!-- end of combinations -->")[0].strip().splitlines()
