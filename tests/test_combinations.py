@@ -20,6 +20,7 @@ FEATURES = {
     "missing": ({"missing": "em"}, {"gaps"}, "missing values"),
     "labels": ({"semi_supervised": True}, {"y"}, None),
     "fixed means": ({"fixed": {"means": MEANS}}, set(), "fixed means"),
+    "fixed weights": ({"fixed": {"weights": [0.4, np.nan]}}, set(), "fixed weights"),
     "equal weights": ({"fixed": {"weights": "equal"}}, set(), None),
     "noise": ({"noise": True}, set(), "noise"),
     "floor": ({"covariance_floor": 1e-3}, set(), "covariance_floor"),

@@ -89,6 +89,16 @@ def test_tempered_densities_are_powers(covariance_type, blobs):
     assert statistics.noise_resp == pytest.approx(resp[:, -1].sum(), abs=1e-9)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_rows_out_of_range_are_an_error_for_every_solver(solver):
+    """Squared distances that overflow float32 from every component."""
+    X = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    X[3] = 1e25
+    start = {"means_init": np.zeros((1, 2)), "weights_init": [1.0], "precisions_init": [np.eye(2)]}
+    with pytest.raises(ValueError, match="so far from every component"):
+        GaussianMixture(1, solver=solver, **start).fit(X)
+
+
 def test_annealing_escapes_bad_starts(covariance_type):
     """Means that all begin near the centre of the data: annealed EM ends higher on average over twelve problems."""
     ends = {"em": [], "annealed": []}

@@ -1,4 +1,4 @@
-"""Which settings of `GaussianMixture` go together; the README's table and tests/test_combinations.py read this one."""
+"""Which settings of `GaussianMixture` do not go together; tests/test_combinations.py holds the README's table to it."""
 
 from collections.abc import Mapping
 

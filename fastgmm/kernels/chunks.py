@@ -77,7 +77,7 @@ def find_labels(log_prob, p, peak):
     """The first component whose log-probability is the peak, for the points of a chunk; floats, in the tile's dtype."""
     label = simd.zeros(log_prob, 1, COLUMNS)
     for k in range(log_prob.shape[0] - 1, -1, -1):
-        number = label * 0.0 + k
+        number = simd.zeros(log_prob, 1, COLUMNS) + k
         label = simd.where_greater(peak, simd.load(log_prob, k, p, 1, COLUMNS), label, number)
     return label
 

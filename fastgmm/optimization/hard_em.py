@@ -9,7 +9,7 @@ from ..model.density import compute_log_const
 from ..model.expectation import Expectation
 from ..model.parameters import MixtureParameters
 from .convergence import ConvergenceMonitor
-from .em import EMIteration, MStep
+from .em import EMIteration, MStep, check_range
 
 
 class HardIteration(EMIteration):
@@ -63,6 +63,7 @@ class AnnealedIteration(EMIteration):
         if self._beta == 1.0:
             return super().advance(monitor)
         statistics = self.expectation(tempered(self.parameters, self._beta))
+        check_range(statistics)
         log_prior = self.maximise.log_prior(self.parameters)
         objective = (statistics.log_likelihood / self._beta + log_prior) / statistics.total_weight
         self.parameters = self.maximise(statistics)
