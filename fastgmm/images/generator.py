@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from ..estimators.gaussian_mixture import GaussianMixture
 from ..exceptions import ConvergenceWarning, NotFittedError, RegularizationWarning
 from ..model.covariance import STRUCTURES
-from ..representation.pca import PCA
+from ..representation import PCA
 from .grid import save_grid
 from .pixels import check_images
 
@@ -203,7 +203,7 @@ class ImageGenerator:
         if self._labelled:
             log_prob += np.log(self.class_prior_)
         latent: FloatArray = logsumexp(log_prob, axis=1)
-        return latent + self.pca_.log_abs_det_ + self.pca_.score_residuals(rows)
+        return latent + self.pca_.log_abs_det(rows)
 
     def score(self, images: npt.ArrayLike) -> float:
         """Return the mean of `score_samples`, nats per image."""

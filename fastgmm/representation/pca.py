@@ -1,21 +1,19 @@
 """Principal components with an exact density: a linear map for what is kept, isotropic noise for the rest."""
 
-from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-FloatArray = npt.NDArray[np.float64]
+from .transform import FloatArray, Table, Transform, check_table, float_blocks, map_blocks, summarise_finite
 
 # Variances below this share of the mean column variance are raised to it: directions in which no training row
 # varies (constant pixels) would otherwise have an infinite density, and when whitened an infinite scale.
 _VARIANCE_FLOOR = 1e-6
-_BLOCK_BYTES = 2**23  # rows converted to float64 at once
 
 
-class PCA:
+class PCA(Transform):
     """Project rows onto the directions of largest variance, and model what is dropped as noise.
 
     With q of D directions kept, a row is x = mean + W u + e: u its coordinates in the kept directions, e
@@ -23,7 +21,7 @@ class PCA:
     (probabilistic PCA, its maximum likelihood). A density p(z) of the transformed rows is thereby a density
     of the rows themselves:
 
-        log p(x) = log p(z) + log_abs_det_ + score_residuals(x)
+        log p(x) = log p(z) + log_abs_det(x),  log_abs_det(x) = log |det dz/du| + log p(e)
 
     Fitting takes two passes over the rows, in blocks, and O(n_features^2) memory; above about 5,000 features
     the eigendecomposition takes minutes.
@@ -46,8 +44,6 @@ class PCA:
     noise_variance_ : float
         Mean variance along the discarded directions, but at least 1e-6 of the mean variance of the columns; 0
         when none is discarded.
-    log_abs_det_ : float
-        Log of the absolute determinant of the map from u to z, nats per row: 0 without whitening.
     n_components_, n_features_in_ : int
 
     References
@@ -58,7 +54,7 @@ class PCA:
     Examples
     --------
     >>> import numpy as np
-    >>> from fastgmm.representation.pca import PCA
+    >>> from fastgmm.representation import PCA
     >>> X = np.random.default_rng(0).standard_normal((100, 3)) * [9.0, 3.0, 0.1]
     >>> pca = PCA(n_components=0.95).fit(X)
     >>> pca.transform(X).shape
@@ -86,22 +82,13 @@ class PCA:
         ValueError
             `X` is not such a table, no column varies, or `n_components` is out of range.
         """
-        X = _check_table(X)
+        X = check_table(X, "X")
         n_samples, n_features = X.shape
         if n_samples < 2:
             raise ValueError(f"PCA needs at least 2 rows, got {n_samples}")
-        # Sums are taken of differences to the first row: no digits are lost to a common offset, and the
-        # variance of a constant column is exactly 0.
-        first_row = np.asarray(X[0], dtype=np.float64)
-        total = np.zeros(n_features)
-        for start, block in _float_blocks(X):
-            if not np.isfinite(block).all():
-                row, column = np.argwhere(~np.isfinite(block))[0]
-                raise ValueError(f"X is not finite in row {start + row}, column {column}; remove or impute it")
-            total += (block - first_row).sum(axis=0)
-        self.mean_ = first_row + total / n_samples
+        self.mean_ = summarise_finite(X).mean
         covariance = np.zeros((n_features, n_features))
-        for _, block in _float_blocks(X):
+        for _, block in float_blocks(X):
             centred = block - self.mean_
             covariance += centred.T @ centred
         covariance /= n_samples
@@ -119,38 +106,40 @@ class PCA:
         self.explained_variance_ = np.maximum(eigenvalues[:kept], floor)
         self.noise_variance_ = float(max(eigenvalues[kept:].mean(), floor)) if kept < n_features else 0.0
         self._scale = np.sqrt(self.explained_variance_) if self.whiten else np.ones(kept)
-        self.log_abs_det_ = float(-np.log(self._scale).sum())
         self.n_components_, self.n_features_in_ = kept, n_features
         return self
 
-    def transform(self, X: npt.ArrayLike) -> FloatArray:
-        """Return the coordinates of rows in the kept directions, (n_samples, n_components_), float64."""
+    def transform(self, X: npt.ArrayLike) -> Table:
+        """Return the coordinates of rows in the kept directions, (n_samples, n_components_)."""
         X = self._check_rows(X)
-        Z = np.empty((len(X), self.n_components_))
-        for start, block in _float_blocks(X):
-            Z[start : start + len(block)] = (block - self.mean_) @ self.components_.T / self._scale
-        return Z
+        to_coordinates = self.components_.T / self._scale
+        return map_blocks(X, self.n_components_, lambda _, block: (block - self.mean_) @ to_coordinates)
 
-    def inverse_transform(self, Z: npt.ArrayLike) -> FloatArray:
+    def inverse_transform(self, Z: npt.ArrayLike) -> Table:
         """Return the rows with coordinates `Z` and no residual, (n_samples, n_features)."""
-        rows: FloatArray = self.mean_ + (np.asarray(Z, np.float64) * self._scale) @ self.components_
-        return rows
+        Z = self._check_images(Z)
+        to_rows = self._scale[:, np.newaxis] * self.components_
+        return map_blocks(Z, self.n_features_in_, lambda _, block: self.mean_ + block @ to_rows)
 
-    def score_residuals(self, X: npt.ArrayLike) -> FloatArray:
-        """Return log N(e; 0, noise_variance_ I) of what `transform` drops of each row, nats, (n_samples,)."""
+    def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
+        """Return the log-determinant of the whitening plus log N(e; 0, noise_variance_ I), nats, (n_samples,)."""
         X = self._check_rows(X)
-        log_prob = np.zeros(len(X))
+        log_prob = np.full(len(X), -np.log(self._scale).sum())
         n_dropped = self.n_features_in_ - self.n_components_
         if n_dropped == 0:
             return log_prob
         log_norm = n_dropped * np.log(2 * np.pi * self.noise_variance_)
-        for start, block in _float_blocks(X):
+        for start, block in float_blocks(X):
             centred = block - self.mean_
             # The residual itself, not |x|^2 - |u|^2, which would cancel.
             residual = centred - centred @ self.components_.T @ self.components_
             squares = np.einsum("id,id->i", residual, residual)
-            log_prob[start : start + len(block)] = -0.5 * (log_norm + squares / self.noise_variance_)
+            log_prob[start : start + len(block)] -= 0.5 * (log_norm + squares / self.noise_variance_)
         return log_prob
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
 
     def _count_kept(self, eigenvalues: FloatArray, n_samples: int) -> int:
         """Return how many of the eigenvalues, in decreasing order, `n_components` asks for."""
@@ -165,23 +154,3 @@ class PCA:
             f"n_components must be an int from 1 to min(n_samples, n_features) = {limit} or a share "
             f"of the variance between 0 and 1, got {asked!r}"
         )
-
-    def _check_rows(self, X: npt.ArrayLike) -> npt.NDArray[np.generic]:
-        X = _check_table(X)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features, but PCA was fitted with {self.n_features_in_}")
-        return X
-
-
-def _check_table(X: npt.ArrayLike) -> npt.NDArray[np.generic]:
-    X = np.asarray(X)
-    if X.ndim != 2:
-        raise ValueError(f"X must have shape (n_samples, n_features), got {X.shape}")
-    return X
-
-
-def _float_blocks(X: npt.NDArray[np.generic]) -> Iterator[tuple[int, FloatArray]]:
-    """Yield (first row, float64 rows) for consecutive blocks."""
-    n_rows = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
-    for start in range(0, len(X), n_rows):
-        yield start, np.asarray(X[start : start + n_rows], dtype=np.float64)

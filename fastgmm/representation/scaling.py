@@ -1,0 +1,134 @@
+"""Affine maps of the columns: a known range to [0, 1], or every column to mean 0 and variance 1."""
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .transform import FloatArray, Table, Transform, check_range, check_table, map_blocks, summarise_finite
+
+
+class Scaling(Transform):
+    """Map the range [low, high] onto [0, 1]: z = (x - low) / (high - low).
+
+    Nothing is learned: the range is a property of how the data were recorded, not of the rows at hand.
+
+    Parameters
+    ----------
+    low, high : float, default=0 and 255
+        Ends of the range, the same for all columns; 255 is levels - 1 of 8-bit pixels.
+
+    Examples
+    --------
+    >>> from fastgmm.representation import Scaling
+    >>> scaling = Scaling().fit([[0, 51, 255]])
+    >>> scaling.transform([[0, 51, 255]])
+    array([[0. , 0.2, 1. ]])
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 255.0) -> None:
+        self.low = low
+        self.high = high
+
+    def fit(self, X: npt.ArrayLike) -> Self:
+        """Note the number of columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            `X` has another shape, or `low` and `high` are not finite with low < high.
+        """
+        if not (np.isfinite([self.low, self.high]).all() and self.low < self.high):
+            raise ValueError(f"low must be below high, both finite, got {self.low} and {self.high}")
+        self.n_features_in_ = check_table(X, "X").shape[1]
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> Table:
+        """Return the rows on [0, 1], (n_samples, n_features).
+
+        Raises
+        ------
+        ValueError
+            A value is NaN or outside [low, high]; the first is named with its row and column.
+        """
+        X = self._check_rows(X)
+
+        def scale(first_row: int, block: FloatArray) -> FloatArray:
+            check_range(block, first_row, self.low, self.high, "correct the value or widen low and high")
+            return (block - self.low) / (self.high - self.low)
+
+        return map_blocks(X, X.shape[1], scale)
+
+    def inverse_transform(self, Z: npt.ArrayLike) -> Table:
+        """Return rows on the original range, (n_samples, n_features); values outside [0, 1] land outside it."""
+        Z = self._check_images(Z)
+        return map_blocks(Z, Z.shape[1], lambda _, block: self.low + block * (self.high - self.low))
+
+    def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
+        """Return -n_features log(high - low) for every row, nats, (n_samples,)."""
+        X = self._check_rows(X)
+        return np.full(len(X), -X.shape[1] * np.log(self.high - self.low))
+
+
+class Standardisation(Transform):
+    """Shift and scale every column to mean 0 and variance 1; a constant column is only shifted.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,), float64
+    scale_ : ndarray of shape (n_features,), float64
+        Standard deviation (divided by n_samples), 1 for a constant column.
+
+    Examples
+    --------
+    >>> from fastgmm.representation import Standardisation
+    >>> Standardisation().fit([[1.0, 7.0], [3.0, 7.0]]).transform([[5.0, 7.0]])
+    array([[3., 0.]])
+    """
+
+    def fit(self, X: npt.ArrayLike) -> Self:
+        """Find mean and standard deviation of the columns in one pass.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least one row of finite numbers.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            `X` is not such a table; the first value that is not finite is named.
+        """
+        X = check_table(X, "X")
+        summary = summarise_finite(X)
+        self.mean_ = summary.mean
+        # Of a column that varies by less than its rounding the variance may vanish as well.
+        self.scale_ = np.where(summary.variance > 0, np.sqrt(summary.variance), 1.0)
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> Table:
+        """Return (x - mean_) / scale_, (n_samples, n_features)."""
+        X = self._check_rows(X)
+        return map_blocks(X, X.shape[1], lambda _, block: (block - self.mean_) / self.scale_)
+
+    def inverse_transform(self, Z: npt.ArrayLike) -> Table:
+        """Return mean_ + scale_ z, (n_samples, n_features)."""
+        Z = self._check_images(Z)
+        return map_blocks(Z, Z.shape[1], lambda _, block: self.mean_ + block * self.scale_)
+
+    def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
+        """Return -sum log scale_ for every row, nats, (n_samples,)."""
+        return np.full(len(self._check_rows(X)), -np.log(self.scale_).sum())
