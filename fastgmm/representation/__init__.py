@@ -1,6 +1,7 @@
 """Invertible transforms of rows, each of which keeps account of their density.
 
 A density of transformed rows becomes one of the original rows by adding `log_abs_det`; see `Transform`.
+float32 rows give float32 rows, everything else gives float64; log-densities are float64, in nats.
 """
 
 from .bits import bits_per_dimension
