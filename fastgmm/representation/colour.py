@@ -65,7 +65,7 @@ class OpponentColour(Transform):
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
         """Return red, green and blue of every pixel, in the shape of `Z`."""
-        rows = self._check_images(_as_rows(Z, "Z"))
+        rows = self._check_transformed(_as_rows(Z, "Z"))
         return _rotate(rows, _BASIS).reshape(np.shape(Z))
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:

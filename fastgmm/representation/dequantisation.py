@@ -114,7 +114,7 @@ class Dequantisation(Transform):
         ValueError
             A value is NaN.
         """
-        Z = self._check_images(Z)
+        Z = self._check_transformed(Z)
         pixels = np.empty(Z.shape, np.min_scalar_type(self.levels - 1))
         for start, block in float_blocks(Z):
             if np.isnan(block).any():

@@ -117,7 +117,7 @@ class PCA(Transform):
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
         """Return the rows with coordinates `Z` and no residual, (n_samples, n_features)."""
-        Z = self._check_images(Z)
+        Z = self._check_transformed(Z)
         to_rows = self._scale[:, np.newaxis] * self.components_
         return map_blocks(Z, self.n_features_in_, lambda _, block: self.mean_ + block @ to_rows)
 

@@ -69,7 +69,7 @@ class Scaling(Transform):
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
         """Return rows on the original range, (n_samples, n_features); values outside [0, 1] land outside it."""
-        Z = self._check_images(Z)
+        Z = self._check_transformed(Z)
         return map_blocks(Z, Z.shape[1], lambda _, block: self.low + block * (self.high - self.low))
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
@@ -126,7 +126,7 @@ class Standardisation(Transform):
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
         """Return mean_ + scale_ z, (n_samples, n_features)."""
-        Z = self._check_images(Z)
+        Z = self._check_transformed(Z)
         return map_blocks(Z, Z.shape[1], lambda _, block: self.mean_ + block * self.scale_)
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:

@@ -68,7 +68,7 @@ class Transform(ABC):
             )
         return X
 
-    def _check_images(self, Z: npt.ArrayLike) -> Table:
+    def _check_transformed(self, Z: npt.ArrayLike) -> Table:
         self._check_fitted()
         Z = check_table(Z, "Z")
         if Z.shape[1] != self._n_features_out:
