@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
+    from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
     from .model.conjugate import ConjugatePrior
@@ -18,6 +19,7 @@ __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "MixtureOfFactorAnalyzers",
     "__version__",
     "from_sklearn",
     "patch_sklearn",
@@ -29,6 +31,7 @@ _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators.bayesian_gaussian_mixture",
     "ConjugatePrior": "fastgmm.model.conjugate",
     "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
+    "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
     "from_sklearn": "fastgmm.estimators.interop",
     "patch_sklearn": "fastgmm.estimators.interop",
     "sklearn_compatibility": "fastgmm.estimators.interop",

@@ -167,7 +167,7 @@ def sample(
     """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
     _check_output(output, force)
     from . import GaussianMixture
-    from .model.persistence import replace_atomically
+    from .model.files import replace_atomically
 
     mixture = GaussianMixture.load(model)
     n_features = mixture.means_.shape[1]

@@ -9,7 +9,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgmm.model import persistence
+from fastgmm.model import files
 from fastgmm.model.persistence import FormatError, load_mixture, save_mixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -113,7 +113,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(model, monkeypatch):
     def disk_full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(persistence.os, "fsync", disk_full)
+    monkeypatch.setattr(files.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         save_mixture(model, **make_parameters("diag"), covariance_type="diag")
     assert model.read_bytes() == before
@@ -164,14 +164,14 @@ def test_trailing_bytes_are_refused(model):
 def test_large_file_is_refused_unread(tmp_path):
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:
-        file.truncate(persistence.MAX_FILE_BYTES + 1)  # sparse: takes no room on the disk
+        file.truncate(files.MAX_FILE_BYTES + 1)  # sparse: takes no room on the disk
     with pytest.raises(FormatError, match="more than max_bytes"):
         load_mixture(path)
 
 
 def test_large_header_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
-    size = persistence.MAX_HEADER_BYTES + 1
+    size = files.MAX_HEADER_BYTES + 1
     path.write_bytes(struct.pack("<Q", size) + b" " * size)
     with pytest.raises(FormatError, match="has a header of 1048577 bytes"):
         load_mixture(path)

@@ -1,9 +1,11 @@
 """What the estimators share, and the only module that knows whether scikit-learn is installed."""
 
 import inspect
+import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,6 +111,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     covariance_type: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
+    _defining: ClassVar[tuple[str, ...]] = ("weights_", "means_", "precisions_cholesky_")  # what a model is made of
 
     def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> ArraySource:
         """Check X and its column names and return its rows; with `reset` remember width and names.
@@ -145,7 +148,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that define a usable model are there, fitted or set by hand."""
-        return all(hasattr(self, name) for name in ("weights_", "means_", "precisions_cholesky_"))
+        return all(hasattr(self, name) for name in self._defining)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
@@ -195,7 +198,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         with thread_limit(self.n_jobs):
             return sampling.sample_rows(means, covariances, self.covariance_type, labels, seed), labels
 
-    def _parameters(self) -> MixtureParameters:
+    def _parameters(self) -> Any:
         """The fitted arrays as they stand now, which may have been set by hand: nothing derived is kept."""
         return MixtureParameters(
             np.asarray(self.weights_, np.float64),
@@ -207,7 +210,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _score_input(self, X: Any) -> ArraySource:
         """Check that the model is fitted, and the rows to score."""
         self._check_is_fitted()
-        source = self._read(X, reset=False, model_dtype=np.result_type(self.means_, self.precisions_cholesky_))
+        source = self._read(
+            X, reset=False, model_dtype=np.result_type(*(getattr(self, name) for name in self._defining[1:]))
+        )
         n_features = np.shape(self.means_)[1]
         if source.n_features != n_features:
             raise ValueError(
@@ -216,7 +221,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             )
         return source
 
-    def _score_rows(self, source: ArraySource, parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
+    def _score_rows(self, source: ArraySource, parameters: Any, **outputs: NDArray[Any]) -> None:
         """Fill `log_prob_norm`, `labels` or `resp`, one entry per row; ValueError naming the first NaN or infinity."""
         with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             MixtureKernels(parameters, source.dtype).score(source.chunks(), **outputs)
@@ -224,7 +229,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _total_log_likelihood(
         self,
         source: ArraySource,
-        parameters: MixtureParameters,
+        parameters: Any,
         sample_weight: NDArray[np.float64] | None,
         labels: NDArray[np.int64] | None = None,
     ) -> float:
@@ -238,3 +243,20 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         weight = check_sample_weight(sample_weight, source.n_samples)
         total = self._total_log_likelihood(source, self._parameters(), weight)
         return total, float(source.n_samples if weight is None else weight.sum())
+
+
+class InformationCriteria(MixtureEstimator):
+    """Criteria that weigh the likelihood against the number of free parameters."""
+
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
+        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
+
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight)."""
+        total, weight = self._log_likelihood(X, sample_weight)
+        return -2 * total + self._n_parameters() * math.log(weight)
+
+    @abstractmethod
+    def _n_parameters(self) -> int:
+        """Number of free parameters."""

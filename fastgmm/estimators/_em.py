@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -106,11 +107,11 @@ class EMEstimator(MixtureEstimator):
         return labels
 
     @abstractmethod
-    def _plan(self, problem: FitProblem) -> FitPlan:
+    def _plan(self, problem: Any) -> FitPlan:
         """Check what depends on the rows, and say how to fit them."""
 
     @abstractmethod
-    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: Any) -> None:
         """Set the fitted arrays, in the dtype of the data."""
 
     def to_sklearn(self) -> Any:
@@ -142,8 +143,13 @@ class EMEstimator(MixtureEstimator):
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
         self.log_likelihood_ = log_likelihood
         if self.max_iter > 0:
-            warn_about_result(result, self.reg_covar, plan.objective, may_empty=plan.prior is not None)
+            self._warn_about(result, plan)
         return labels
+
+    def _warn_about(self, result: EMResult, plan: FitPlan) -> None:
+        """Warn of what went wrong."""
+        ridge = f"{self.reg_covar:g}" if isinstance(self.reg_covar, Real) else repr(self.reg_covar)
+        warn_about_result(result, f"reg_covar = {ridge}", plan.objective, may_empty=plan.prior is not None)
 
     @contextmanager
     def _keeping_names(self) -> Iterator[None]:
@@ -157,7 +163,7 @@ class EMEstimator(MixtureEstimator):
             self.__dict__.update(before)
             raise
 
-    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
+    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> Any:
         """Check rows and weights, and summarise the columns."""
         weight = self._check_rows(source, sample_weight)
         columns = summarise_columns(source, weight)
@@ -183,9 +189,7 @@ class EMEstimator(MixtureEstimator):
             check.raise_nonfinite(source, type(self).__name__, names)
         check_columns(columns, names)
 
-    def _run(
-        self, problem: FitProblem, plan: FitPlan, want_labels: bool
-    ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
+    def _run(self, problem: Any, plan: FitPlan, want_labels: bool) -> tuple[EMResult, float, NDArray[np.int64] | None]:
         """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
         source, bound = problem.source, -np.inf
         if self.warm_start and hasattr(self, "converged_"):
@@ -205,7 +209,7 @@ class EMEstimator(MixtureEstimator):
         total = self._total_log_likelihood(source, result.parameters, problem.sample_weight, labels)
         return result, total, labels
 
-    def _previous_parameters(self, n_features: int) -> MixtureParameters:
+    def _previous_parameters(self, n_features: int) -> Any:
         """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
         expected = STRUCTURES[self.covariance_type].shape(self.n_components, n_features)
         shape = (self.n_components, n_features)

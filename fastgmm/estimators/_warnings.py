@@ -1,7 +1,6 @@
 """What a fit warns about: columns beforehand, the outcome afterwards. Columns are named."""
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -91,32 +90,32 @@ def warn_about_labels(y: Any) -> None:
         )
 
 
-def warn_about_result(result: EMResult, reg_covar: Any, objective: str, may_empty: bool) -> None:
+def warn_about_result(result: EMResult, cause: str, objective: str, may_empty: bool) -> None:
     """Warn of a fit that did not converge, of an objective that fell, and of empty components.
 
-    With a prior on the weights, components are meant to empty.
+    `cause` is the setting that may let the objective fall, with its value. With a prior on the weights, components are
+    meant to empty.
     """
     empty = np.flatnonzero(result.parameters.weights < EPS)
     if len(empty) and not may_empty:
         warnings.warn(
             f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
             EmptyComponentWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if result.largest_fall > 0 and result.stop_reason != "converged":
-        ridge = f"{reg_covar:g}" if isinstance(reg_covar, Real) else repr(reg_covar)
         warnings.warn(
-            f"The {objective} fell by up to {result.largest_fall:.3g} nats per row. EM with reg_covar = {ridge} does "
-            "not maximise it: lower reg_covar or rescale the data.",
+            f"The {objective} fell by up to {result.largest_fall:.3g} nats per row. EM with {cause} does not "
+            f"maximise it: lower {cause.split()[0]} or rescale the data.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif not result.converged and result.stop_reason not in ("callback", "passes"):
         warnings.warn(
             "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
             "tol, or check for degenerate data.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -1,7 +1,6 @@
 """The Gaussian mixture estimator: scikit-learn's interface on the compiled engine."""
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -22,7 +21,7 @@ from ..optimization.initialization import UserStart, initial_parameters
 from ..optimization.problem import FitProblem
 from ..representation.source import ArraySource
 from . import _validation as check
-from ._base import InvalidParameterError
+from ._base import InformationCriteria, InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._gaps import GapsAndNoise
 from ._knowledge import resolve_fixed
@@ -48,7 +47,7 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
 }
 
 
-class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
+class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator):
     """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
 
     A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
@@ -236,15 +235,6 @@ class GaussianMixture(StreamFit, GapsAndNoise, EMEstimator):
         self.covariance_floor = covariance_floor
         self.on_singular = on_singular
         self.callback = callback
-
-    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
-
-    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight)."""
-        total, weight = self._log_likelihood(X, sample_weight)
-        return -2 * total + self._n_parameters() * math.log(weight)
 
     @classmethod
     def from_parameters(

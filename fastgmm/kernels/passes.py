@@ -211,9 +211,10 @@ def block_functions(module, parameters):
     scoring = (values[2], kind, *(values[2],) * 2, values[1], *where, numba.boolean, values[2], *(values[1],) * 2)
     offsets = numba.types.Array(numba.int64, 1, "C")
     adding = (values[2], values[2], sums[1], values[2], offsets, kind, values[2], sums[2], sums[3])
+    adds_up = hasattr(module, "accumulate_block")  # low_rank has a pass of its own
     _block_functions[key] = BlockFunctions(
         address_of(module.compute_resp, scoring),
-        address_of(module.accumulate_block, adding),
+        address_of(module.accumulate_block, adding) if adds_up else 0,
         int(module.KEEPS_DISTANCES),
         0,
     )

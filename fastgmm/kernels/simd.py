@@ -280,6 +280,22 @@ def store(typingctx, tile, array, i, p):
 
 
 @intrinsic
+def add_to(typingctx, tile, array, i, p):
+    """array[i + r, p + c lanes :] += tile; float64, on any multiple of eight bytes."""
+
+    def codegen(context, builder, sig, args):
+        rows = address(context, builder, array, *args[1:], tile.n_rows)
+        wide = ir.VectorType(ir.DoubleType(), tile.lanes)
+        targets = [_shift(builder, row, 8 * c * tile.lanes, wide) for row in rows for c in range(tile.n_columns)]
+        for vector, target in zip(unpack(builder, args[0], tile), targets, strict=True):
+            value = builder.fpext(vector, wide) if tile.dtype == types.float32 else vector
+            builder.store(builder.fadd(builder.load(target, align=8), value), target, align=8)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.int64, types.int64), codegen
+
+
+@intrinsic
 def prefetch(typingctx, array, i, n_bytes):
     """Ask for the cache line `n_bytes` after array[i] without waiting; an address beyond the array does no harm."""
 

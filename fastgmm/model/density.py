@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .covariance import STRUCTURES
+from .factor_parameters import FactorParameters, LowRank
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
-from .structure import CovarianceStructure
+from .structure import CovarianceStructure, KernelStructure
 
 Rows = Iterable[tuple[int, NDArray[Any]]]
+Parameters = MixtureParameters | FactorParameters
 RespOf = Callable[[int, int], NDArray[Any]]
 
 
@@ -32,11 +34,17 @@ _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
 
 
-def compute_log_const(parameters: MixtureParameters) -> Array:
+def structure_of(parameters: Parameters) -> KernelStructure:
+    """The row of the covariance table."""
+    if isinstance(parameters, FactorParameters):
+        return LowRank(parameters.n_factors)
+    return STRUCTURES[parameters.covariance_type]
+
+
+def compute_log_const(parameters: Parameters) -> Array:
     """Weighted log-density of each component at its mean, shape (n_components,); -inf for a weight of 0."""
-    n_components, n_features = parameters.means.shape
-    structure = STRUCTURES[parameters.covariance_type]
-    log_det = structure.log_det_precision_chol(parameters.precisions_cholesky, n_components, n_features)
+    n_features = parameters.means.shape[1]
+    log_det = structure_of(parameters).half_log_det_precision(parameters)
     log_weights = np.log(parameters.weights) if parameters.log_weights is None else parameters.log_weights
     return log_weights + log_det - 0.5 * n_features * np.log(2 * np.pi)
 
@@ -67,19 +75,21 @@ class MixtureKernels:
 
     Parameters
     ----------
-    parameters : MixtureParameters
+    parameters : MixtureParameters or FactorParameters
     dtype : float32 or float64
     shift : ndarray of shape (n_features,), default: the mean of the mixture
         Subtracted from rows and means in float64, so that a common offset costs no digits.
     """
 
-    def __init__(self, parameters: MixtureParameters, dtype: Any, shift: Array | None = None) -> None:
+    def __init__(self, parameters: Parameters, dtype: Any, shift: Array | None = None) -> None:
         from ..kernels.passes import KernelParameters, padded_components, padded_features
 
-        if parameters.noise is not None and STRUCTURES[parameters.covariance_type].pools_components:
+        has_noise = isinstance(parameters, MixtureParameters) and parameters.noise is not None
+        if has_noise and structure_of(parameters).pools_components:
+            assert isinstance(parameters, MixtureParameters)
             parameters = as_full(parameters)  # a shared factor cannot be zero for the noise alone
         self.parameters, self.dtype = parameters, np.dtype(dtype)
-        self.structure: CovarianceStructure = STRUCTURES[parameters.covariance_type]
+        self.structure = structure_of(parameters)
         n_components, n_features = parameters.means.shape
         self.shift = parameters.weights @ parameters.means if shift is None else shift
         # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
@@ -111,7 +121,7 @@ class MixtureKernels:
         slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
         return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 
-    def _calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    def calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
         """Cut blocks into what one call may take, so that control returns to Python several times a second."""
         from ..kernels import parallel
 
@@ -141,7 +151,7 @@ class MixtureKernels:
         k_padded, n_padded = self._kernel_parameters.means.shape
         slots: SlotStatistics | None = None
         total: SlotStatistics | None = None
-        for first, block in self._calls(rows, 1 if resp is None else 8 * n_components):
+        for first, block in self.calls(rows, 1 if resp is None else 8 * n_components):
             block_rows, n_slots = self._plan(len(block))
             if slots is None or len(slots.totals) != n_slots:
                 total = _merge(total, slots)
@@ -169,6 +179,7 @@ class MixtureKernels:
             outer = outer[:, :n_features]
         if outer.shape[2] > 1:
             outer = outer[:, :, :n_features]
+        assert isinstance(self.structure, CovarianceStructure)
         sum_diff, sum_outer = self.structure.centred(first, outer, sum_resp, self.means)
         return SufficientStatistics(
             float(merged.totals[0, 0]),
@@ -200,7 +211,7 @@ class MixtureKernels:
         functions = block_functions(self.structure.kernels, self._kernel_parameters)
         no_matrix = np.empty((0, 0), self.dtype)
         no_norm = np.empty(0, self.dtype)
-        for first, block in self._calls(rows):
+        for first, block in self.calls(rows):
             last = first + len(block)
             block_rows, n_slots = self._plan(len(block))
             output = ScoreOutput(
@@ -224,7 +235,7 @@ class MixtureKernels:
     ) -> float:
         """Return the weighted total log-density of the rows in nats, and fill `labels` on the way if given."""
         sums = []
-        for first, block in self._calls(rows, self.dtype.itemsize):
+        for first, block in self.calls(rows, self.dtype.itemsize):
             last = first + len(block)
             log_prob_norm = np.empty(len(block), self.dtype)
             self.score([(0, block)], log_prob_norm, None if labels is None else labels[first:last])
@@ -250,9 +261,7 @@ class MixtureKernels:
         scale = 2.0 ** -np.ceil(np.log2(np.abs(x).max() + np.abs(self.parameters.means).max()))
         distance = np.empty((len(far), n_components))  # in units of (sharpest / scale)^2
         for k, mean in enumerate(self.parameters.means):
-            diff, factor = x * scale - mean * scale, factors[k] / sharpest
-            white = diff @ factor if factor.shape[0] > 1 else diff * factor
-            distance[:, k] = (white**2).sum(axis=1)
+            distance[:, k] = self.structure.squared_norm(x * scale - mean * scale, factors[k], sharpest)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             unit = min(sharpest / scale, 1e300)  # finite, so that a difference of 0 stays 0
             nearest = distance.min(axis=1, keepdims=True)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .covariance import STRUCTURES
+from .factor_parameters import FactorParameters
 from .parameters import Array
 
 BLOCK_VALUES = 2**18  # numbers per random stream: one millisecond, against 0.1 ms to seed it
@@ -59,6 +60,26 @@ def sample_rows(
         with ThreadPoolExecutor(n_threads) as pool:
             for _ in pool.map(draw_block, blocks):
                 pass
+    return X
+
+
+def sample_factor_rows(
+    parameters: FactorParameters, labels: NDArray[np.int64], seeds: NDArray[np.uint32], noise: bool
+) -> Array:
+    """Return one row of the component of each label: mean + loadings z, plus noise if wanted; labels in runs.
+
+    seeds: (2, words) of entropy, for factors and noise; the same bits for any number of threads.
+    """
+    n_components, n_factors = len(parameters.weights), parameters.n_factors
+    z = sample_rows(np.zeros((1, n_factors)), np.ones(1), "spherical", np.zeros(len(labels), np.int64), seeds[0])
+    if noise:
+        X = sample_rows(parameters.means, parameters.noise_variance, "diag", labels, seeds[1])
+    else:
+        X = parameters.means[labels]
+    ends = np.searchsorted(labels, np.arange(n_components), side="right")
+    for k, last in enumerate(ends):
+        first = ends[k - 1] if k else 0
+        X[first:last] += z[first:last] @ parameters.loadings[k].T
     return X
 
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,16 @@ from .parameters import Array, MixtureParameters
 Index = NDArray[np.int64]
 
 
-class CovarianceStructure(ABC):
-    """What the layers above need to know of a covariance type."""
+class KernelStructure(ABC):
+    """What the bridge to the kernels needs to know of a covariance type."""
 
     name: str
-    is_matrix = False  # covariances are matrices, not variances
     pools_components = False  # one covariance for all: second moments are a sum over components
 
     @property
     def kernels(self) -> ModuleType:
         """The compiled kernels, imported at first use."""
         return import_module(f"fastgmm.kernels.{self.name}")
-
-    @abstractmethod
-    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
-        """Shape of covariances, precisions and precisions_cholesky."""
-
-    @abstractmethod
-    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
-        """Free parameters of the covariances."""
 
     @abstractmethod
     def flops_per_row(self, n_components: int, n_features: int) -> float:
@@ -42,8 +34,40 @@ class CovarianceStructure(ABC):
         """Shapes of the kernels' `factors` and `sum_outer`."""
 
     @abstractmethod
-    def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
+    def kernel_factors(self, parameters: Any, means: Array) -> tuple[Array, Array]:
         """`factors` and `offsets` of the kernels, unpadded, for means relative to the shift."""
+
+    @abstractmethod
+    def half_log_det_precision(self, parameters: Any) -> Array:
+        """Half the log-determinant of each component's precision, shape (n_components,)."""
+
+    @abstractmethod
+    def squared_norm(self, diff: Array, factor: Array, unit: float) -> Array:
+        """Squared distances of rows x - mean, (n_rows,), by a component's kernel factor over `unit`, in NumPy."""
+
+
+class CovarianceStructure(KernelStructure):
+    """What the layers above need to know of a covariance type whose covariances are arrays."""
+
+    is_matrix = False  # covariances are matrices, not variances
+
+    @abstractmethod
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Shape of covariances, precisions and precisions_cholesky."""
+
+    @abstractmethod
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Free parameters of the covariances."""
+
+    def half_log_det_precision(self, parameters: MixtureParameters) -> Array:
+        """See `KernelStructure`."""
+        return self.log_det_precision_chol(parameters.precisions_cholesky, *parameters.means.shape)
+
+    def squared_norm(self, diff: Array, factor: Array, unit: float) -> Array:
+        """See `KernelStructure`."""
+        factor = factor / unit
+        white = diff @ factor if factor.shape[0] > 1 else diff * factor
+        return np.asarray((white**2).sum(axis=1))
 
     @abstractmethod
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:

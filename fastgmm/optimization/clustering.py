@@ -151,15 +151,15 @@ def improve_seeds(sample: BlockedSample, centers: Array, n_steps: int, rng: np.r
     return centers
 
 
-def lloyd(sample: BlockedSample, centers: Array) -> Array:
-    """Lloyd's iterations from `centers`; returns the centres they end at.
+def lloyd(sample: BlockedSample, centers: Array, max_iter: int = MAX_ITER) -> Array:
+    """At most `max_iter` of Lloyd's iterations from `centers`; returns the centres they end at.
 
     A cluster that empties moves to the row farthest from its centre.
     """
     from ..kernels.kmeans import accumulate_clusters
 
     weight = sample.sample_weight
-    for _ in range(MAX_ITER):
+    for _ in range(max_iter):
         nearest = Nearest.of(sample, centers)
         sums, counts = np.zeros_like(centers), np.zeros(len(centers))
         accumulate_clusters(sample.blocks, weight, nearest.labels, sums, counts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..model.expectation import Expectation
 from ..model.parameters import MixtureParameters
@@ -14,7 +14,7 @@ from .convergence import ConvergenceMonitor
 class EMResult:
     """Where a run of EM ended. `lower_bounds` are means per sample in nats, each before its M-step."""
 
-    parameters: MixtureParameters
+    parameters: Any  # MixtureParameters, or FactorParameters
     lower_bounds: list[float]
     stop_reason: str
     largest_fall: float

@@ -2,14 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..model.parameters import MixtureParameters
+from ..representation.source import ArraySource
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, EMResult, MStep, run_em
-from .problem import FitProblem
 
-Start = Callable[[], MixtureParameters]
+Start = Callable[[], Any]
+
+
+class Problem(Protocol):
+    """What is fitted: a `FitProblem` or a `FactorProblem`."""
+
+    @property
+    def source(self) -> ArraySource:
+        """The rows."""
+
+    @property
+    def maximise(self) -> Any:
+        """The M-step."""
+
+    def expectation(self) -> Any:
+        """The pass over all rows that EM repeats."""
 
 
 class FitObserver(Protocol):
@@ -36,7 +50,7 @@ class EMOptions:
 
 
 def fit_best(
-    problem: FitProblem,
+    problem: Problem,
     starts: list[Start],
     options: EMOptions,
     observer: FitObserver,

@@ -1,0 +1,415 @@
+"""The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
+
+from dataclasses import replace
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..model import sampling
+from ..model.factor_maximisation import FactorMaximiser, NoisePrior
+from ..model.factor_missing import blocks_of, expected_rows, impute_visible, responsibilities, score_visible
+from ..model.factor_parameters import FactorParameters
+from ..optimization.em import EMIteration, EMResult
+from ..optimization.factor_problem import FactorProblem
+from ..representation.source import ArraySource, summarise_columns, summarise_observed
+from ..threads import thread_limit
+from . import _validation as check
+from ._base import InformationCriteria
+from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ._progress import Callback
+from ._warnings import check_observed, warn_about_result
+
+_OF_OTHERS = ("reg_covar", "covariance_type")
+CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name not in _OF_OTHERS} | {
+    "n_factors": [check.integer(1)],
+    "noise_type": [check.one_of("diagonal", "isotropic")],
+    "shared_noise": check.BOOLEAN,
+    "noise_floor": [check.positive()],
+    "noise_prior": [check.NONE, check.ARRAY_LIKE],
+    "obs_noise": [check.real(0.0)],
+    "init_params": [check.one_of("kmeans", "random"), check.ARRAY_LIKE],
+    "missing": [check.one_of("raise", "em")],
+}
+
+
+class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
+    """Mixture of Gaussians with covariances loadings loadings^T + diag(noise), fitted by exact EM in factor space.
+
+    A row of component k is x = mean_k + loadings_k z + e, with factors z ~ N(0, I) and noise e ~ N(0, diag(noise_k)).
+    Memory and time grow with n_features x n_factors, never with n_features^2: for images and other rows of hundreds
+    or thousands of features, of which a component has fewer rows than features. There is one pass over the rows per
+    iteration; rows with a negligible share in a component cost nothing in its M-step. float32 rows are read as such
+    and summed in float64.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+    n_factors : int, default=2
+        Columns of the loadings of each component, at most n_features.
+    noise_type : {'diagonal', 'isotropic'}, default='diagonal'
+        'isotropic': one noise variance per component, a mixture of probabilistic principal component analysers.
+    shared_noise : bool, default=False
+        All components have the same noise.
+    noise_floor : float, default=1e-6
+        Least noise variance, in squared units of the rows. Where it is active, the likelihood may fall a little. It
+        decides what a model of images is good for: for pixels in [0, 1] about 1e-5 for densities, 1e-2 to complete or
+        classify images.
+    noise_prior : (float, float) or None, default=None
+        Shape and scale of an inverse-gamma prior of every free noise variance: maximum a posteriori. With residual sum
+        of squares S over N rows, the variance is (S + 2 scale) / (N + 2 shape + 2).
+    obs_noise : float, default=0.0
+        Variance of independent noise that rows to score, label or complete have in addition to the model's own; `fit`
+        and `sample` do not use it. To be changed by `set_params` without a new fit.
+    tol : float, default=1e-3
+        EM stops when the mean log-likelihood per row (with a prior: log-posterior) rises by less than `tol` nats.
+    max_iter : int, default=100
+    n_init : int, default=1
+        Number of starts; the one of largest bound is kept.
+    init_params : {'kmeans', 'random'} or array-like of shape (n_samples,), default='kmeans'
+        Each component starts from the principal components of a cluster of k-means (of at most max(10,000,
+        300 n_components) rows and max(256, n_features / 8) features, drawn at random, in the units of the data), of a
+        random group of rows, or of the rows with its label.
+    missing : {'raise', 'em'}, default='raise'
+        'em': NaN is a value that was not observed, in `fit` (exact EM for the visible values) and in scoring.
+    random_state : int, RandomState or None, default=None
+    warm_start : bool, default=False
+        Start `fit` from the previous parameters; `n_init` is then ignored.
+    verbose : int, default=0
+    verbose_interval : int, default=10
+    n_jobs : int or None, default=None
+        Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
+    callback : callable or None, default=None
+        As in `GaussianMixture`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+    means_ : ndarray of shape (n_components, n_features)
+    loadings_ : ndarray of shape (n_components, n_features, n_factors)
+        Determined but for a rotation of the factors.
+    noise_variance_ : ndarray of shape (n_components, n_features)
+        All in the dtype of X (float32 or float64).
+    converged_, stop_reason_, n_iter_, lower_bound_, lower_bounds_, log_likelihood_ : as in `GaussianMixture`
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, only for frames with string column names
+
+    References
+    ----------
+    Z. Ghahramani and G. E. Hinton (1996), The EM algorithm for mixtures of factor analyzers, CRG-TR-96-1.
+    M. E. Tipping and C. M. Bishop (1999), Mixtures of probabilistic principal component analysers, Neural Computation
+    11(2).
+    E. Richardson and Y. Weiss (2018), On GANs and GMMs, NeurIPS.
+
+    Examples
+    --------
+    >>> from fastgmm import MixtureOfFactorAnalyzers
+    >>> from fastgmm.datasets import load_digits
+    >>> X = load_digits()[0].reshape(-1, 64)
+    >>> mixture = MixtureOfFactorAnalyzers(10, 4, noise_floor=1e-2, random_state=0, tol=0.1).fit(X)
+    >>> mixture.loadings_.shape
+    (10, 64, 4)
+    """
+
+    n_factors: int
+    noise_type: str
+    shared_noise: bool
+    noise_floor: float
+    noise_prior: Any
+    obs_noise: float
+    missing: str
+    loadings_: NDArray[Any]
+    noise_variance_: NDArray[Any]
+    _constraints = CONSTRAINTS
+    _defining = ("weights_", "means_", "loadings_", "noise_variance_")
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        n_factors: int = 2,
+        *,
+        noise_type: str = "diagonal",
+        shared_noise: bool = False,
+        noise_floor: float = 1e-6,
+        noise_prior: tuple[float, float] | None = None,
+        obs_noise: float = 0.0,
+        tol: float = 1e-3,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str | ArrayLike = "kmeans",
+        missing: str = "raise",
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_jobs: int | None = None,
+        callback: Callback | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.n_factors = n_factors
+        self.noise_type = noise_type
+        self.shared_noise = shared_noise
+        self.noise_floor = noise_floor
+        self.noise_prior = noise_prior
+        self.obs_noise = obs_noise
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.missing = missing
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+        self.callback = callback
+
+    def sample(self, n_samples: int = 1, *, noise: bool = True) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Draw rows from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        noise : bool, default=True
+            Without, rows are mean + loadings z: images without grain.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64, grouped by component
+        y : ndarray of shape (n_samples,), int64
+            The component of each row. An int `random_state` gives the same sample at every call, the same bits for
+            any `n_jobs`.
+        """
+        self._check_is_fitted()
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        rng = check.check_random_state(self.random_state)
+        parameters = self._fitted_parameters()
+        counts = sampling.component_counts(parameters.weights, int(n_samples), rng)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        seeds = rng.randint(0, 2**32, size=(2, 4), dtype=np.uint32)
+        with thread_limit(self.n_jobs):
+            X = sampling.sample_factor_rows(parameters, labels, seeds, noise)
+        return X, labels
+
+    def impute(self, X: Any, mode: str = "mean") -> NDArray[Any]:
+        """Return a copy of X with its missing values, NaN, filled in from the visible ones of their row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        mode : {'mean', 'sample'}, default='mean'
+            The conditional mean, or a draw from the conditional distribution: component, factors and noise (an int
+            `random_state` gives the same draw at every call).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 if X is, else float64
+        """
+        source = self._score_input(X)
+        if mode not in ("mean", "sample"):
+            raise ValueError(f"mode must be 'mean' or 'sample'. Got {mode!r}.")
+        check.raise_infinite(source, self._column_names())
+        rng = None
+        if mode == "sample":
+            rng = np.random.default_rng(check.check_random_state(self.random_state).randint(0, 2**31 - 1, size=4))
+        filled = np.empty((source.n_samples, source.n_features), source.dtype)
+        parameters = self._parameters()
+        with thread_limit(self.n_jobs):
+            for first, x, visible in blocks_of(source.chunks()):
+                filled[first : first + len(x)] = impute_visible(x, visible, parameters, rng)
+        return filled
+
+    def reconstruct(self, X: Any) -> NDArray[Any]:
+        """Return the rows without what the model takes for noise: the expectation of mean + loadings z given each row.
+
+        Missing values, NaN, are filled in. With `obs_noise`, this denoises. Shape and dtype of X.
+        """
+        source = self._score_input(X)
+        check.raise_infinite(source, self._column_names())
+        parameters = self._parameters()
+        out = np.empty((source.n_samples, source.n_features), source.dtype)
+        with thread_limit(self.n_jobs):
+            for first, x, visible in blocks_of(source.chunks()):
+                _, resp = responsibilities(x, visible, parameters)
+                out[first : first + len(x)] = expected_rows(x, visible, parameters, resp)
+        return out
+
+    def get_covariance(self, component: int) -> NDArray[Any]:
+        """Return the covariance matrix of a component, (n_features, n_features)."""
+        self._check_is_fitted()
+        loadings = self.loadings_[component]
+        return np.asarray(loadings @ loadings.T + np.diag(self.noise_variance_[component]))
+
+    @classmethod
+    def from_parameters(
+        cls, weights: ArrayLike, means: ArrayLike, loadings: ArrayLike, noise_variance: ArrayLike, **params: Any
+    ) -> Self:
+        """Return a mixture with these parameters, ready to predict and sample.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,), summing to 1
+        means : array-like of shape (n_components, n_features)
+        loadings : array-like of shape (n_components, n_features, n_factors)
+        noise_variance : array-like, above 0
+            Of a shape that broadcasts to (n_components, n_features).
+        **params
+            Further constructor parameters.
+        """
+        n_components, n_features = np.shape(means) if np.ndim(means) == 2 else (np.size(weights), 1)
+        means = check.check_means(means, n_components, n_features)
+        weights = check.check_weights(weights, n_components)
+        loadings = np.asarray(loadings)
+        if loadings.ndim != 3 or loadings.shape[:2] != means.shape or not 1 <= loadings.shape[2] <= n_features:
+            raise ValueError(
+                f"loadings must have shape ({n_components}, {n_features}, n_factors) with n_factors from 1 to "
+                f"{n_features}, but got {loadings.shape}"
+            )
+        noise = np.asarray(noise_variance)
+        if not (np.all(noise > 0) and np.isfinite(noise).all() and np.isfinite(loadings).all()):
+            raise ValueError("loadings must be finite and noise_variance finite and above 0")
+        dtype = np.result_type(weights, means, np.float32 if loadings.dtype == np.float32 else np.float64)
+        self = cls(n_components, loadings.shape[2], **params)
+        noise = np.broadcast_to(noise, means.shape).astype(np.float64)
+        arrays = [np.asarray(array, np.float64) for array in (weights, means, loadings)]
+        self._set_factors(FactorParameters(arrays[0], arrays[1], arrays[2], noise), dtype)
+        self.n_features_in_ = n_features
+        return self
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted mixture to a safetensors file, atomically; see `fastgmm.model.factor_persistence`."""
+        from ..model.factor_persistence import save_factor_mixture
+
+        self._check_is_fitted()
+        names = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
+        metadata = {name: str(getattr(self, name)) for name in names}
+        for name in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_"):
+            if hasattr(self, name):
+                metadata[name.rstrip("_")] = str(getattr(self, name))
+        save_factor_mixture(path, self._fitted_parameters(), self.means_.dtype, metadata)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a mixture written by `save`, validated; `FormatError` says what is wrong with a bad file."""
+        from ..model.factor_persistence import load_factor_mixture, load_settings
+
+        parameters, metadata = load_factor_mixture(path)
+        self = cls(*parameters.loadings.shape[::2], **load_settings(path, metadata))
+        self._set_factors(parameters, np.dtype(metadata["dtype"]))
+        self.n_features_in_ = parameters.means.shape[1]
+        return self
+
+    def _n_parameters(self) -> int:
+        (n_components, n_features), n_factors = self.means_.shape, self.loadings_.shape[2]
+        rotations = n_factors * (n_factors - 1) // 2
+        noise = (1 if self.shared_noise else n_components) * (1 if self.noise_type == "isotropic" else n_features)
+        return n_components * (n_features * (n_factors + 1) - rotations + 1) - 1 + noise
+
+    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FactorProblem:
+        """Check rows, weights and settings."""
+        weight = self._check_rows(source, sample_weight)
+        if self.n_factors > source.n_features:
+            raise ValueError(f"n_factors = {self.n_factors} is more than the {source.n_features} features of X.")
+        columns = summarise_columns(source, weight)
+        has_missing = self.missing == "em" and not columns.finite
+        if has_missing:
+            columns = summarise_observed(source, weight)
+            if not columns.finite:
+                check.raise_infinite(source, self._column_names())
+            check_observed(columns, self._column_names())
+        self._check_columns(source, columns)
+        maximise = FactorMaximiser(
+            self.noise_type == "isotropic", bool(self.shared_noise), float(self.noise_floor), self._prior()
+        )
+        return FactorProblem(
+            source, columns, weight, int(self.n_components), int(self.n_factors), maximise, has_missing
+        )
+
+    def _prior(self) -> NoisePrior | None:
+        if self.noise_prior is None:
+            return None
+        values = np.asarray(self.noise_prior, np.float64)
+        if values.shape != (2,) or not np.all(values > 0) or not np.isfinite(values).all():
+            raise ValueError(f"noise_prior must be a shape and a scale, both above 0. Got {self.noise_prior!r}.")
+        return NoisePrior(*values.tolist())
+
+    def _plan(self, problem: FactorProblem) -> FitPlan:
+        rng = check.check_random_state(self.random_state)
+        init = self.init_params
+        if not isinstance(init, str):
+            init = check_labels(init, problem)
+
+        def start() -> FactorParameters:
+            problem.maximise.restarts.clear()
+            return problem.start(init, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
+
+        return FitPlan(start, EMIteration, "log-likelihood" if self.noise_prior is None else "log-posterior")
+
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: FactorProblem) -> None:
+        self._set_factors(result.parameters, problem.source.dtype)
+
+    def _warn_about(self, result: EMResult, plan: FitPlan) -> None:
+        warn_about_result(result, f"noise_floor = {self.noise_floor:g}", plan.objective, may_empty=False)
+
+    def _set_factors(self, parameters: FactorParameters, dtype: Any) -> None:
+        self.weights_ = parameters.weights.astype(dtype)
+        self.means_ = parameters.means.astype(dtype)
+        self.loadings_ = parameters.loadings.astype(dtype)
+        self.noise_variance_ = parameters.noise_variance.astype(dtype)
+
+    def _fitted_parameters(self) -> FactorParameters:
+        weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)
+        return FactorParameters(weights, means, loadings, noise)
+
+    def _parameters(self) -> FactorParameters:
+        """The fitted arrays as they stand now, for rows observed with `obs_noise`."""
+        return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
+
+    def _previous_parameters(self, n_features: int) -> FactorParameters:
+        shape = (self.n_components, n_features, self.n_factors)
+        if self.loadings_.shape != shape:
+            raise ValueError(
+                f"warm_start=True continues a fit with loadings of shape {self.loadings_.shape}, but n_components, "
+                f"n_factors and X now ask for {shape}. Set warm_start=False to start anew."
+            )
+        parameters = self._fitted_parameters()
+        return replace(parameters, noise_variance=np.maximum(parameters.noise_variance, self.noise_floor))
+
+    def _score_rows(self, source: ArraySource, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
+        if self.missing != "em" or summarise_columns(source).finite:
+            super()._score_rows(source, parameters, **outputs)
+            return
+        check.raise_infinite(source, self._column_names())
+        with thread_limit(self.n_jobs):
+            score_visible(source.chunks(), parameters, **outputs)
+
+    def _total_log_likelihood(
+        self,
+        source: ArraySource,
+        parameters: FactorParameters,
+        sample_weight: NDArray[np.float64] | None,
+        labels: NDArray[np.int64] | None = None,
+    ) -> float:
+        if self.missing != "em":
+            return super()._total_log_likelihood(source, parameters, sample_weight, labels)
+        outputs: dict[str, NDArray[Any]] = {"log_prob_norm": np.empty(source.n_samples, source.dtype)}
+        if labels is not None:
+            outputs["labels"] = labels
+        self._score_rows(source, parameters, **outputs)
+        weight = np.ones(source.n_samples) if sample_weight is None else sample_weight
+        present = weight > 0
+        return float(np.sum(weight[present] * outputs["log_prob_norm"][present], dtype=np.float64))
+
+
+def check_labels(labels: Any, problem: FactorProblem) -> NDArray[np.int64]:
+    """Return starting labels of shape (n_samples,), from 0 to n_components - 1."""
+    array = np.asarray(labels)
+    check.check_shape(array, (problem.source.n_samples,), "init_params")
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= problem.n_components:
+        raise ValueError(
+            f"init_params, as labels, must be ints from 0 to n_components - 1 = {problem.n_components - 1}. Got "
+            f"{array.dtype} from {array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64)
