@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 BLOCK = 2048  # rows per product: scratch of BLOCK x (n_components * n_factors)
@@ -38,12 +37,12 @@ class FactorMixture(NamedTuple):
     def log_joint(self, X: np.ndarray) -> np.ndarray:
         """Log of weight times density, in nats: (n_samples, n_components)."""
         n_components, n_features, n_factors = self.loadings.shape
-        C, V = factorise(self)
+        root, V = factorise(self)
         projection = V.transpose(1, 0, 2).reshape(n_features, -1).astype(X.dtype)
         offset = np.einsum("kd,kdl->kl", self.means, V)
         precision = 1 / self.noise
         linear = self.means * precision
-        log_det = np.log(self.noise).sum(axis=1) + 2 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1)
+        log_det = np.log(self.noise).sum(axis=1) - 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
         constant = np.einsum("kd,kd->k", self.means, linear) + log_det + n_features * np.log(2 * np.pi)
         log_joint = np.empty((len(X), n_components))
         for first in range(0, len(X), BLOCK):
@@ -83,11 +82,11 @@ class FactorMixture(NamedTuple):
             self.weights, self.means[:, visible], self.loadings[:, visible], self.noise[:, visible] + obs_noise
         )
         resp = compute_responsibilities(seen.log_joint(X[:, visible]))[0]
-        C, V = factorise(seen)
+        root, V = factorise(seen)
         filled = X.astype(np.float64)
         filled[:, hidden] = 0
         for k, rows in relevant_rows(resp):
-            z = posterior_factors(X[np.ix_(rows, visible)] - seen.means[k], C[k], V[k])
+            z = (X[np.ix_(rows, visible)] - seen.means[k]) @ V[k] @ root[k]
             completion = self.means[k, hidden] + z @ self.loadings[k, hidden].T
             filled[np.ix_(rows, hidden)] += resp[rows, k, None] * completion
         return filled
@@ -102,9 +101,9 @@ class Gaussian(NamedTuple):
     def log_density(self, X: np.ndarray) -> np.ndarray:
         """Log-likelihood of each row in nats: (n_samples,)."""
         L = np.linalg.cholesky(self.covariance)
-        whitened = solve_triangular(L, (X - self.mean).T, lower=True)
+        whitened = (X - self.mean) @ np.linalg.inv(L).T
         log_det = 2 * np.log(np.diagonal(L)).sum()
-        return -0.5 * (np.square(whitened).sum(axis=0) + log_det + X.shape[1] * np.log(2 * np.pi))
+        return -0.5 * (np.square(whitened).sum(axis=1) + log_det + X.shape[1] * np.log(2 * np.pi))
 
     def inpaint(self, X: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         """Replace the pixels where `hidden`, shape (n_features,), is true by their conditional mean."""
@@ -173,16 +172,16 @@ def em_step(
     """
     resp, log_likelihood = compute_responsibilities(mixture.log_joint(X))
     counts = resp.sum(axis=0)
-    C, V = factorise(mixture)
+    root, V = factorise(mixture)
     means, loadings = mixture.means.copy(), mixture.loadings.copy()
     residual = mixture.noise * counts[:, None]  # stays for a component that no row belongs to
     for k, rows in relevant_rows(resp):
         r = resp[rows, k]
         centred = X[rows] - mixture.means[k]
-        z = np.hstack([posterior_factors(centred, C[k], V[k]), np.ones((len(rows), 1))])
+        z = np.hstack([centred @ V[k] @ root[k], np.ones((len(rows), 1))])
         weighted = r[:, None] * z
         moments = weighted.T @ z
-        moments[:-1, :-1] += r.sum() * inverse_from_cholesky(C[k])
+        moments[:-1, :-1] += r.sum() * root[k].T @ root[k]
         cross = weighted.T @ centred
         coef = np.linalg.solve(moments, cross)
         loadings[k] = coef[:-1].T
@@ -207,21 +206,14 @@ def relevant_rows(resp: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def factorise(mixture: FactorMixture) -> tuple[np.ndarray, np.ndarray]:
-    """C lower triangular with C C' = I + L' Psi^-1 L, and V = Psi^-1 L C'^-1, of every component."""
+    """C^-1 with C C' = I + L' Psi^-1 L, C lower triangular, and V = Psi^-1 L C'^-1, of every component.
+
+    E[z | x] is (x - mean) V C^-1 for rows x, Cov[z | x] is C'^-1 C^-1.
+    """
     scaled = mixture.loadings / mixture.noise[:, :, None]
     C = np.linalg.cholesky(np.eye(scaled.shape[2]) + mixture.loadings.transpose(0, 2, 1) @ scaled)
-    return C, scaled @ np.linalg.inv(C).transpose(0, 2, 1)
-
-
-def posterior_factors(centred: np.ndarray, C: np.ndarray, V: np.ndarray) -> np.ndarray:
-    """E[z | x] of rows with the mean of their component taken off: (n_samples, n_factors)."""
-    return solve_triangular(C, (centred @ V).T, lower=True, trans=1).T
-
-
-def inverse_from_cholesky(C: np.ndarray) -> np.ndarray:
-    """(C C')^-1."""
-    inverse = np.linalg.inv(C)
-    return inverse.T @ inverse
+    root = np.linalg.inv(C)
+    return root, scaled @ root.transpose(0, 2, 1)
 
 
 def tie_noise(residual: np.ndarray, counts: np.ndarray, noise: str, floor: float) -> np.ndarray:
