@@ -1,6 +1,8 @@
 """The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any, Self
 
@@ -9,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model import sampling
 from ..model.factor_maximisation import FactorMaximiser, NoisePrior
-from ..model.factor_missing import blocks_of, expected_rows, impute_visible, responsibilities, score_visible
+from ..model.factor_missing import blocks_of, expected_rows, impute_visible, score_visible
 from ..model.factor_parameters import FactorParameters
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
@@ -207,6 +209,11 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
         -------
         ndarray of shape (n_samples, n_features), float32 if X is, else float64
         """
+        noise = np.asarray(self.noise_variance_, np.float64)
+        return self._given_visible(X, mode, partial(impute_visible, noise_variance=noise))
+
+    def _given_visible(self, X: Any, mode: str, complete: Callable[..., Any]) -> NDArray[Any]:
+        """What `complete` makes of the visible values of rows."""
         source = self._score_input(X)
         if mode not in ("mean", "sample"):
             raise ValueError(f"mode must be 'mean' or 'sample'. Got {mode!r}.")
@@ -214,27 +221,28 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
         rng = None
         if mode == "sample":
             rng = np.random.default_rng(check.check_random_state(self.random_state).randint(0, 2**31 - 1, size=4))
-        filled = np.empty((source.n_samples, source.n_features), source.dtype)
-        parameters = self._parameters()
-        with thread_limit(self.n_jobs):
-            for first, x, visible in blocks_of(source.chunks()):
-                filled[first : first + len(x)] = impute_visible(x, visible, parameters, rng)
-        return filled
-
-    def reconstruct(self, X: Any) -> NDArray[Any]:
-        """Return the rows without what the model takes for noise: the expectation of mean + loadings z given each row.
-
-        Missing values, NaN, are filled in. With `obs_noise`, this denoises. Shape and dtype of X.
-        """
-        source = self._score_input(X)
-        check.raise_infinite(source, self._column_names())
-        parameters = self._parameters()
         out = np.empty((source.n_samples, source.n_features), source.dtype)
+        parameters = self._parameters()
         with thread_limit(self.n_jobs):
             for first, x, visible in blocks_of(source.chunks()):
-                _, resp = responsibilities(x, visible, parameters)
-                out[first : first + len(x)] = expected_rows(x, visible, parameters, resp)
+                out[first : first + len(x)] = complete(x, visible, parameters, rng)
         return out
+
+    def reconstruct(self, X: Any, mode: str = "mean") -> NDArray[Any]:
+        """Return the rows without what the model takes for noise: mean + loadings z of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN is a value that was not observed. With `obs_noise`, this denoises.
+        mode : {'mean', 'sample'}, default='mean'
+            The expectation given the row, or a draw of component and factors from their posterior.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 if X is, else float64
+        """
+        return self._given_visible(X, mode, expected_rows)
 
     def get_covariance(self, component: int) -> NDArray[Any]:
         """Return the covariance matrix of a component, (n_features, n_features)."""

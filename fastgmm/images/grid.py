@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.files import replace_atomically
-from .pixels import check_images
+from .pixels import as_floats
 
 _GAP = 96  # grey level between the images, apart from both black and white ones
 _TITLE_HEIGHT = 24  # pixels
@@ -37,7 +37,7 @@ def image_grid(images: npt.ArrayLike, n_columns: int = 10, padding: int = 1, sca
     TypeError, ValueError
         `images` is not such an array, or a size is out of range.
     """
-    pixels = np.rint(check_images(images) * 255).astype(np.uint8)
+    pixels = np.rint(as_floats(images) * 255).astype(np.uint8)
     if pixels.ndim == 4 and pixels.shape[3] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim == 4 and pixels.shape[3] != 3:

@@ -117,37 +117,57 @@ def score_visible(
             resp[first:last] = block_resp
 
 
-def impute_visible(
+def expected_rows(
     x: Array, visible: Array, parameters: FactorParameters, rng: np.random.Generator | None = None
 ) -> Array:
-    """Complete rows: hidden values are their expectation given the visible ones or, with `rng`, a draw.
-
-    A draw takes a component, factors and noise from their posterior.
-    """
+    """Expectation of mean + loadings z of each row given its visible values or, with `rng`, a draw of k and z."""
     _, resp = responsibilities(x, visible, parameters)
     if rng is not None:
-        chosen = (resp.cumsum(axis=1) < rng.random((len(x), 1))).sum(axis=1).clip(max=resp.shape[1] - 1)
-        resp = np.zeros_like(resp)
-        resp[np.arange(len(x)), chosen] = 1.0
-    return np.where(visible > 0, x, expected_rows(x, visible, parameters, resp, rng))
+        resp = _one_hot(resp, rng)
+    return _combined(x, visible, parameters, resp, rng)
 
 
-def expected_rows(
-    x: Array, visible: Array, parameters: FactorParameters, resp: Array, rng: np.random.Generator | None = None
+def impute_visible(
+    x: Array,
+    visible: Array,
+    parameters: FactorParameters,
+    rng: np.random.Generator | None = None,
+    *,
+    noise_variance: Array,
 ) -> Array:
-    """Sum over components of resp times mean + loadings E[z]; with `rng`, factors are drawn and noise is added."""
+    """Complete rows: hidden values are their expectation given the visible ones or, with `rng`, a draw of k, z and e.
+
+    noise_variance: of the hidden values, whatever `parameters` say of the visible ones.
+    """
+    _, resp = responsibilities(x, visible, parameters)
+    if rng is None:
+        return np.where(visible > 0, x, _combined(x, visible, parameters, resp, None))
+    resp = _one_hot(resp, rng)
+    drawn = _combined(x, visible, parameters, resp, rng)
+    drawn += np.sqrt(noise_variance[resp.argmax(axis=1)]) * rng.standard_normal(x.shape)
+    return np.where(visible > 0, x, drawn)
+
+
+def _one_hot(resp: Array, rng: np.random.Generator) -> Array:
+    """One component for each row, drawn by its responsibilities."""
+    chosen = (resp.cumsum(axis=1) < rng.random((len(resp), 1))).sum(axis=1).clip(max=resp.shape[1] - 1)
+    return np.asarray(np.eye(resp.shape[1])[chosen])
+
+
+def _combined(
+    x: Array, visible: Array, parameters: FactorParameters, resp: Array, rng: np.random.Generator | None
+) -> Array:
+    """Sum over components of resp (mean + loadings z), z expected or, with `rng`, drawn."""
     rows = np.zeros_like(x)
     for k in range(len(parameters.weights)):
         of = active_rows(resp[:, k])
         if not len(of):
             continue
         factors, covariance = visible_posterior(x[of], visible[of], parameters, k)
-        noise: Array | float = 0.0
         if rng is not None:
             root = np.linalg.cholesky(covariance)
             factors = factors + np.einsum("nij,nj->ni", root, rng.standard_normal(factors.shape))
-            noise = np.sqrt(parameters.noise_variance[k]) * rng.standard_normal((len(of), x.shape[1]))
-        rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T + noise)
+        rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T)
     return rows
 
 
