@@ -14,17 +14,21 @@ from .distances import maximum_mean_discrepancy, sliced_wasserstein
 from .likelihood import Density, log_likelihood
 from .neighbours import memorisation, precision_recall_density_coverage, two_sample_accuracy
 
-GOALS = {
-    "log_likelihood": "larger; baseline: train",
-    "bits_per_dimension": "smaller; baseline: train",
-    "precision": "larger",
-    "recall": "larger",
-    "density": "larger",
-    "coverage": "larger",
+AIMS = {
+    "log_likelihood": "high (baseline: train)",
+    "bits_per_dimension": "low (baseline: train)",
+    "number_of_different_bins": "low",
+    "jensen_shannon": "low",
+    "sliced_wasserstein": "low",
+    "precision": "high",
+    "recall": "high",
+    "density": "1",
+    "coverage": "high",
     "two_sample_accuracy": "0.5",
-    "memorised_share": "not above baseline",
-    "nearest_distance_low": "not below baseline",
-    "nearest_distance_median": "not below baseline",
+    "maximum_mean_discrepancy": "0",
+    "memorised_share": "low",
+    "nearest_distance_low": "high",
+    "nearest_distance_median": "baseline",
 }
 
 
@@ -54,9 +58,9 @@ class Report(Mapping[str, Measured]):
         return len(self.measured)
 
     def __str__(self) -> str:
-        lines = [("metric", "value", "baseline", "better")]
+        lines = [("metric", "value", "baseline", "aim")]
         for name, (value, baseline) in self.items():
-            lines.append((name, f"{value:.4g}", f"{baseline:.4g}", GOALS.get(name, "smaller")))
+            lines.append((name, f"{value:.4g}", f"{baseline:.4g}", AIMS[name]))
         first, second, third = (max(len(line[column]) for line in lines) for column in range(3))
         table = [f"{a:<{first}}  {b:>{second}}  {c:>{third}}  {d}" for a, b, c, d in lines]
         return "\n".join([*table, f"{self.n_rows} rows of each set"])
@@ -84,7 +88,8 @@ def evaluate(
 
     Read several together: bins find missing and repeated groups, recall and coverage missing variety, precision and
     density implausible rows, the two-sample test anything, and the distances to training rows tell learning from
-    copying, which improves all others. The three sets must be on one scale.
+    copying, which improves all others. Precision and density above their baselines mean rows that are too typical. The
+    three sets must be on one scale.
 
     Parameters
     ----------
@@ -125,9 +130,9 @@ def evaluate(
     >>> import numpy as np
     >>> from fastgmm.metrics import evaluate
     >>> X = np.random.default_rng(0).standard_normal((1500, 3))
-    >>> report = evaluate(X[:500] + [2, 0, 0], X[500:1000], X[1000:])
+    >>> report = evaluate(generated=X[:500] + [2, 0, 0], train=X[500:1000], held_out=X[1000:])
     >>> print(report["two_sample_accuracy"])
-    0.82 (baseline 0.506)
+    0.788 (baseline 0.55)
     """
     rows = check_rows(generated=generated, train=train, held_out=held_out)
     measured: dict[str, Measured] = {}

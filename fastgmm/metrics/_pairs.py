@@ -6,14 +6,16 @@ import numpy as np
 
 from ._rows import FloatArray, Rows, float_blocks
 
+GROUP = 32  # values of which the smallest is found first
 REFERENCE_BYTES = 2**26  # of a reference set, converted at once
 
 
 def distance_blocks(X: Rows, Y: Rows, *, own: int | None = None) -> Iterator[tuple[int, FloatArray]]:
     """Yield (first row, squared distances of a block of rows of X to all rows of Y, (n_block, n_Y)).
 
-    |x|^2 + |y|^2 - 2 x'y is taken about the mean of Y, so that the digits lost are relative to the spread of the rows
-    and not to their offset; what rounding makes negative is 0. The caller may overwrite the blocks.
+    They are |x|^2 + |y|^2 - 2 x'y, as one matrix product of [-2 x, |x|^2, 1] and [y, 1, |y|^2]; x and y are taken about
+    the mean of Y, so that the digits lost are relative to the spread of the rows and not to their offset. Rounding may
+    leave copies at a distance a little below 0. The caller may overwrite the blocks.
 
     Parameters
     ----------
@@ -21,16 +23,13 @@ def distance_blocks(X: Rows, Y: Rows, *, own: int | None = None) -> Iterator[tup
     own : int, optional
         Y is X from this row on: the distance of a row to itself is then infinite.
     """
-    Y = np.asarray(Y, dtype=np.float64)
-    mean = Y.mean(axis=0)
+    mean = np.asarray(Y, dtype=np.float64).mean(axis=0)
     Y = Y - mean
-    squares = np.einsum("ij,ij->i", Y, Y)
+    right = np.column_stack([Y, np.ones(len(Y)), np.einsum("ij,ij->i", Y, Y)])
     for start, block in float_blocks(X, width=len(Y)):
         block = block - mean
-        distance: FloatArray = (-2 * block) @ Y.T
-        distance += squares
-        distance += np.einsum("ij,ij->i", block, block)[:, np.newaxis]
-        np.maximum(distance, 0, out=distance)
+        left = np.column_stack([-2 * block, np.einsum("ij,ij->i", block, block), np.ones(len(block))])
+        distance: FloatArray = left @ right.T
         if own is not None:
             column = np.arange(start, start + len(block)) - own
             inside = (column >= 0) & (column < len(Y))
@@ -62,9 +61,23 @@ def neighbour_radii(X: Rows, n_neighbors: int) -> FloatArray:
     """Return the squared distance of each row to its `n_neighbors`-th nearest other row, (n_X,)."""
     radii = np.empty(len(X))
     for start, distance in distance_blocks(X, X, own=0):
-        distance.partition(n_neighbors - 1, axis=1)
-        radii[start : start + len(distance)] = distance[:, n_neighbors - 1]
+        radii[start : start + len(distance)] = _kth_smallest(distance, n_neighbors)
     return radii
+
+
+def _kth_smallest(values: FloatArray, k: int) -> FloatArray:
+    """Return the k-th smallest value of each row of (n_rows, n), (n_rows,).
+
+    The k smallest lie in the k groups of smallest minimum: minima are found many times faster than a partition.
+    """
+    n_groups = values.shape[1] // GROUP
+    if n_groups > k:
+        grouped = values[:, : GROUP * n_groups].reshape(len(values), GROUP, n_groups)
+        kept = grouped.min(axis=1).argpartition(k - 1, axis=1)[:, np.newaxis, :k]
+        candidates = np.take_along_axis(grouped, kept, axis=2).reshape(len(values), -1)
+        values = np.concatenate([candidates, values[:, GROUP * n_groups :]], axis=1)
+    kth: FloatArray = np.partition(values, k - 1, axis=1)[:, k - 1]
+    return kth
 
 
 def median_square(X: Rows) -> float:

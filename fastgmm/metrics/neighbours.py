@@ -76,8 +76,8 @@ def precision_recall_density_coverage(
     >>> from fastgmm.metrics import precision_recall_density_coverage
     >>> X = np.random.default_rng(0).standard_normal((900, 2))
     >>> narrow = 0.2 * X[300:600]
-    >>> print(precision_recall_density_coverage(X[:300], narrow, X[600:]).recall)
-    0.02667 (baseline 0.95)
+    >>> print(precision_recall_density_coverage(real=X[:300], generated=narrow, held_out=X[600:]).recall)
+    0.27 (baseline 1)
     """
     sets = matched(*check_rows(real=real, generated=generated, held_out=held_out), random_state=random_state)
     if n_neighbors < 1:
@@ -129,8 +129,8 @@ def two_sample_accuracy(
     Returns
     -------
     Measured
-        Accuracy from 0 to 1; 0.5 is best. Its standard error is at most 0.71 / sqrt(rows of one set), for
-        independent decisions 0.35 / sqrt(rows of one set).
+        Accuracy from 0 to 1; 0.5 is best. For n rows of each set its standard error there is 0.35 / sqrt(n) in many
+        dimensions and up to 0.5 / sqrt(n) in few, where rows are often each other's nearest.
 
     Raises
     ------
@@ -146,9 +146,9 @@ def two_sample_accuracy(
     --------
     >>> import numpy as np
     >>> from fastgmm.metrics import two_sample_accuracy
-    >>> X = np.random.default_rng(0).standard_normal((900, 2))
-    >>> print(two_sample_accuracy(X[:300], X[300:600] + 2, X[600:]))
-    0.88 (baseline 0.505)
+    >>> X = np.random.default_rng(0).standard_normal((3000, 2))
+    >>> print(two_sample_accuracy(real=X[:1000], generated=X[1000:2000] + 2, held_out=X[2000:]))
+    0.883 (baseline 0.4905)
     """
     sets = matched(*check_rows(real=real, generated=generated, held_out=held_out), random_state=random_state)
     if len(sets[0]) < 2:
@@ -194,8 +194,8 @@ class Memorisation(NamedTuple):
     ----------
     share : Measured
         Share of rows at most as far from their nearest training row as the nearest `quantile` of the held-out rows:
-        the baseline is about that quantile, and a value far above it says that training rows are repeated, or that
-        rows are generated too near the middle of the data, where `low` and `median` fall together.
+        the baseline is about that quantile. A value far above it says that training rows are repeated, or, where
+        `median` lies below its baseline as well, that rows are generated too near the dense middle of the data.
     low, median : Measured
         The distance that `quantile`, and half, of the rows are nearer than; in units of the rows.
     """
@@ -237,8 +237,9 @@ def memorisation(
     >>> import numpy as np
     >>> from fastgmm.metrics import memorisation
     >>> X = np.random.default_rng(0).standard_normal((900, 5))
-    >>> print(memorisation(X[:300], np.concatenate([X[:150], X[300:450]]), X[600:]).share)
-    0.51 (baseline 0.01)
+    >>> half_copied = np.concatenate([X[:150], X[300:450]])
+    >>> print(memorisation(train=X[:300], generated=half_copied, held_out=X[600:]).share)
+    0.5033 (baseline 0.01)
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must be between 0 and 1, got {quantile}")
