@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -223,17 +224,17 @@ def test_one_bin_and_disjoint_bins():
 
 
 def test_bins_find_a_missing_digit(digits):
-    """With 20 bins, over 18 choices of split and seed: held-out JS .0021 to .0061, without 9s .0064 to .0110."""
+    """With 10 bins, over 18 choices of split and seed: held-out JS .0003 to .0020, without 9s .0027 to .0059."""
     train, held_out, labels = digits
     without = held_out[labels != 9]
     measured = []
     for seed in range(4):
-        bins = metrics.Bins(n_bins=20, random_state=seed).fit(train)
+        bins = metrics.Bins(n_bins=10, random_state=seed).fit(train)
         measured.append(metrics.jensen_shannon(bins, without, held_out))
-        assert metrics.number_of_different_bins(bins, held_out, held_out).baseline <= 4
+        assert metrics.number_of_different_bins(bins, held_out, held_out).baseline <= 2
     value, baseline = np.mean(measured, axis=0)
-    assert baseline < 0.0045
-    assert value > 1.8 * baseline
+    assert baseline < 0.002
+    assert value > 2.5 * baseline
 
 
 def test_evaluate_tells_a_gaussian_from_digits(digits):
@@ -241,7 +242,7 @@ def test_evaluate_tells_a_gaussian_from_digits(digits):
     train, held_out, _ = digits
     pixels = train.reshape(4000, -1)
     rng = np.random.default_rng(1)
-    generated = rng.multivariate_normal(pixels.mean(0), np.cov(pixels.T) + 1e-3 * np.eye(784), 1000, method="eigh")
+    generated = rng.multivariate_normal(pixels.mean(0), np.cov(pixels.T) + 1e-3 * np.eye(784), 1000, method="cholesky")
     report = metrics.evaluate(np.clip(generated, 0, 1).reshape(-1, 28, 28), train, held_out)
     assert report.n_rows == 1000
     assert report["two_sample_accuracy"].value > 0.9
@@ -329,6 +330,16 @@ def test_bins_do_not_depend_on_the_scale_or_offset_of_the_rows():
     expected = metrics.Bins(n_bins=8).fit(X).shares_
     np.testing.assert_array_equal(metrics.Bins(n_bins=8).fit(2.0**20 * X).shares_, expected)
     np.testing.assert_allclose(metrics.Bins(n_bins=8).fit(X + 64).shares_, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_memory_does_not_grow_as_the_square_of_the_rows(name):
+    sets = np.split(normal(0, 12_000, 4), 3)
+    tracemalloc.start()
+    PAIRWISE[name](*sets)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6, "a matrix of all distances has 128 MB"
 
 
 # What is refused

@@ -60,7 +60,7 @@ class Report(Mapping[str, Measured]):
     def __str__(self) -> str:
         lines = [("metric", "value", "baseline", "aim")]
         for name, (value, baseline) in self.items():
-            lines.append((name, f"{value:.4g}", f"{baseline:.4g}", AIMS[name]))
+            lines.append((name, f"{value:.4g}", f"{baseline:.4g}", AIMS.get(name, "")))
         first, second, third = (max(len(line[column]) for line in lines) for column in range(3))
         table = [f"{a:<{first}}  {b:>{second}}  {c:>{third}}  {d}" for a, b, c, d in lines]
         return "\n".join([*table, f"{self.n_rows} rows of each set"])

@@ -97,14 +97,14 @@ class Bins:
         TypeError, ValueError
             `rows` is no array of finite numbers as wide as the training rows.
         """
-        checked = self.check(rows=rows)[0]
+        checked = self._check(rows=rows)[0]
         counts = np.zeros(self.n_bins)
         for _, block in float_blocks(checked):
             for _, distance in distance_blocks(block[:, self.columns_], self.centers_):
                 counts += np.bincount(distance.argmin(axis=1), minlength=self.n_bins)
         return counts / len(checked)
 
-    def check(self, **sets: npt.ArrayLike) -> list[Rows]:
+    def _check(self, **sets: npt.ArrayLike) -> list[Rows]:
         """Return sets of rows, checked to be as wide as the training rows."""
         if not hasattr(self, "centers_"):
             raise NotFittedError("These Bins are not fitted yet; call fit(train) first.")
@@ -221,7 +221,7 @@ def _shares_at_equal_numbers(
     bins: Bins, generated: npt.ArrayLike, held_out: npt.ArrayLike, random_state: int
 ) -> tuple[FloatArray, FloatArray, int]:
     """Return the shares of generated and of held-out rows, and of how many rows each."""
-    sets = matched(*bins.check(generated=generated, held_out=held_out), random_state=random_state)
+    sets = matched(*bins._check(generated=generated, held_out=held_out), random_state=random_state)
     value, baseline = (bins.shares(rows) for rows in sets)
     return value, baseline, len(sets[0])
 

@@ -38,7 +38,7 @@ def log_likelihood(model: Density, held_out: npt.ArrayLike, train: npt.ArrayLike
     TypeError
         `model` has no score_samples.
     ValueError
-        `model.score_samples` does not give one finite or infinite number per row.
+        `model.score_samples` does not give one number per row, or gives NaN.
 
     Examples
     --------
