@@ -41,8 +41,8 @@ class Report(Mapping[str, Measured]):
     measured : dict of str to Measured
         In the order computed.
     n_rows : int
-        Rows of each set that were compared; the likelihood and the distances to training rows take all, and bins are
-        fitted to all training rows.
+        Rows of each set that were compared; bins and distances to training rows take all training rows, the
+        log-likelihood takes all rows.
     """
 
     measured: dict[str, Measured]
@@ -81,7 +81,7 @@ def evaluate(
     n_bins: int = 50,
     n_neighbors: int = 5,
     n_directions: int = 200,
-    max_samples: int = 10_000,
+    max_samples: int = 5_000,
     random_state: int = 0,
 ) -> Report:
     """Measure how well generated rows follow the data, beside what held-out rows of the data reach.
@@ -106,19 +106,18 @@ def evaluate(
         as many as there are; None takes the rows as they are, which is quicker above a few thousand features.
     n_bins, n_neighbors, n_directions : int
         Of `Bins`, `precision_recall_density_coverage` and `sliced_wasserstein`; default 50, 5, 200.
-    max_samples : int, default=10_000
-        Rows of each set that are compared, or as many as the smallest set has: time grows as their square. Those of
-        the other sets are drawn without replacement. Log-likelihood, bins and distances to training rows take all
-        training rows, the first and the last all others as well.
+    max_samples : int, default=5_000
+        Rows of each set that are compared, if the smallest set has that many, drawn without replacement: time grows as
+        their square. Bins and distances to training rows take all training rows, the log-likelihood all rows.
     random_state : int, default=0
         Seed of everything drawn.
 
     Returns
     -------
     Report
-        log_likelihood and bits_per_dimension (with `model`), number_of_different_bins, jensen_shannon, precision,
-        recall, density, coverage, two_sample_accuracy, maximum_mean_discrepancy, sliced_wasserstein, memorised_share,
-        nearest_distance_low, nearest_distance_median.
+        log_likelihood and bits_per_dimension (with `model`), number_of_different_bins, jensen_shannon,
+        sliced_wasserstein, precision, recall, density, coverage, two_sample_accuracy, maximum_mean_discrepancy,
+        memorised_share, nearest_distance_low, nearest_distance_median.
 
     Raises
     ------
@@ -150,13 +149,13 @@ def evaluate(
     measured["number_of_different_bins"] = number_of_different_bins(bins, new, unseen)
     measured["jensen_shannon"] = jensen_shannon(bins, new, unseen)
     measured["sliced_wasserstein"] = sliced_wasserstein(equal, new, unseen, n_directions, random_state=random_state)
+    copies = memorisation(reference, new, unseen)
     if n_components is not None:
         pca = PCA(min(n_components, *reference.shape)).fit(reference)
         new, equal, unseen = map(pca.transform, (new, equal, unseen))
     measured |= precision_recall_density_coverage(equal, new, unseen, n_neighbors)._asdict()
     measured["two_sample_accuracy"] = two_sample_accuracy(equal, new, unseen)
     measured["maximum_mean_discrepancy"] = maximum_mean_discrepancy(equal, new, unseen, random_state=random_state)
-    copies = memorisation(reference, rows[0], rows[2])
     measured["memorised_share"] = copies.share
     measured["nearest_distance_low"], measured["nearest_distance_median"] = copies.low, copies.median
     return Report(measured, len(new))
