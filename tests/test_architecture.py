@@ -21,6 +21,7 @@ LAYERS = {
     "estimators": 4,
     "engine": 5,
     "images": 5,
+    "metrics": 5,
     "cli": 6,
     "_demo": 6,
     "_progress": 6,
