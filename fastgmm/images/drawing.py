@@ -15,10 +15,15 @@ def draw_rows(
 ) -> NDArray[np.int64]:
     """Fill out (n_rows, n_features) with rows number first, first + 1, ... of the seed; return their components.
 
-    Covariances are multiplied by `temperature`. Without `noise` a row is mean + loadings z.
+    Covariances are multiplied by `temperature`. Without `noise` a row is mean + loadings z. Values are clipped to
+    [0, 1].
     """
+    from ..kernels import parallel
+    from ..kernels.sampling import combine_factors
+
     cumulative = np.cumsum(parameters.weights)
-    scale = np.sqrt(temperature)
+    loadings = np.ascontiguousarray(np.swapaxes(parameters.loadings, 1, 2)) * np.sqrt(temperature)
+    spread = np.sqrt(temperature * parameters.noise_variance)
     components = np.empty(len(out), np.int64)
     last = first + len(out)
     for start in range(first // PAGE * PAGE, last, BLOCK):
@@ -26,26 +31,33 @@ def draw_rows(
         uniform, factors, residual = _numbers(parameters, seed, start, rows, noise)
         k = np.minimum(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(cumulative) - 1)
         block = out[rows.start - first : rows.stop - first]
-        block[:] = parameters.means[k]
-        for component in np.unique(k):
-            of = np.flatnonzero(k == component)
-            block[of] += scale * (factors[of] @ parameters.loadings[component].T)
-            if residual is not None:
-                block[of] += scale * np.sqrt(parameters.noise_variance[component]) * residual[of]
+        n_slots = max(1, min(8, len(rows) // PAGE))
+        # No matrix product: its last bits depend on how many rows it is asked for.
+        parallel.run_slots(
+            combine_factors,
+            n_slots,
+            *(k, factors, residual, parameters.means, loadings, spread, 0.0, 1.0, block, n_slots),
+        )
         components[rows.start - first : rows.stop - first] = k
     return components
 
 
 def _numbers(
     parameters: FactorParameters, seed: int, start: int, rows: range, noise: bool
-) -> tuple[Array, Array, Array | None]:
-    """Uniform numbers, factors, and noise if wanted, of these rows; `start` is the first row of a page."""
-    pages = []
-    for page in range(start // PAGE, -(-rows.stop // PAGE)):
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(page,))))
-        uniform, factors = rng.random(PAGE), rng.standard_normal((PAGE, parameters.n_factors))
-        pages.append((uniform, factors, rng.standard_normal((PAGE, parameters.means.shape[1])) if noise else None))
+) -> tuple[Array, Array, Array]:
+    """Uniform numbers, factors, and noise (of no rows if unwanted), of these rows; `start` is the first of a page."""
+    n_pages = -(-(rows.stop - start) // PAGE)
+    uniform, factors = np.empty((n_pages, PAGE)), np.empty((n_pages, PAGE, parameters.n_factors))
+    residual = np.empty((n_pages if noise else 0, PAGE, parameters.means.shape[1]))
+    for p in range(n_pages):
+        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(start // PAGE + p,))))
+        rng.random(out=uniform[p])
+        rng.standard_normal(out=factors[p])
+        if noise:
+            rng.standard_normal(out=residual[p])
     wanted = slice(rows.start - start, rows.stop - start)
-    uniform, factors = (np.concatenate([page[i] for page in pages])[wanted] for i in (0, 1))
-    residual = np.concatenate([page[2] for page in pages if page[2] is not None])[wanted] if noise else None
-    return uniform, factors, residual
+    return (
+        uniform.reshape(-1)[wanted],
+        factors.reshape(-1, factors.shape[2])[wanted],
+        residual.reshape(-1, residual.shape[2])[wanted],
+    )

@@ -220,7 +220,7 @@ class ImageGenerator:
             seed = int(np.random.default_rng(random_state).integers(2**63))
         rows = np.empty((size, parameters.means.shape[1]))
         draw_rows(parameters, int(seed), first, rows, temperature, noise)
-        return np.clip(rows, 0.0, 1.0, out=rows).reshape(size, *self.image_shape_)
+        return rows.reshape(size, *self.image_shape_)
 
     def interpolate(
         self, a: npt.ArrayLike, b: npt.ArrayLike, steps: int = 10, *, obs_noise: float = 0.05

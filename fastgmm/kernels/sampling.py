@@ -128,3 +128,29 @@ def draw_rows(state, labels, means, scales, lower, X):
             row = X[start + p]
             for d in range(n_features):
                 row[d] = z[d, p]
+
+
+@jit(entry=True)
+def combine_factors(components, factors, residual, means, loadings, spread, low, high, out, n_slots, slot):
+    """out[i] = mean + loadings z + spread e, clipped to [low, high], for the rows of a slot.
+
+    The same bits for any cut into slots and calls. components: (n_rows,); factors: z (n_rows, n_factors); residual: e
+    (n_rows, n_features), or of no rows for no noise; means, spread: (n_components, n_features); loadings:
+    (n_components, n_factors, n_features); out: (n_rows, n_features), overwritten.
+    """
+    n_features = out.shape[1]
+    for i in range(slot * out.shape[0] // n_slots, (slot + 1) * out.shape[0] // n_slots):
+        k, row = components[i], out[i]
+        mean = means[k]
+        for d in range(n_features):
+            row[d] = mean[d]
+        for j in range(factors.shape[1]):
+            z, loading = factors[i, j], loadings[k, j]
+            for d in range(n_features):
+                row[d] += z * loading[d]
+        if residual.shape[0] > 0:
+            noise, scale = residual[i], spread[k]
+            for d in range(n_features):
+                row[d] += scale[d] * noise[d]
+        for d in range(n_features):
+            row[d] = min(max(row[d], low), high)
