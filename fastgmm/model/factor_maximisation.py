@@ -19,12 +19,13 @@ class NoisePrior:
 
     Attributes
     ----------
-    shape, scale : float
+    shape : float
+    scale : float, or ndarray of shape (n_features,)
         The mode is scale / (shape + 1); the prior weighs like 2 shape + 2 rows of that variance.
     """
 
     shape: float
-    scale: float
+    scale: Array | float
 
 
 @dataclass(frozen=True)
