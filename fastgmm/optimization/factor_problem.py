@@ -122,7 +122,7 @@ class FactorProblem:
             loadings[k, :, : len(variances)] += directions * np.sqrt(variances)
             noise[k] = np.maximum((white**2).sum(axis=0) - (directions**2 @ variances), 0.0)
         # As wide as what the rows' features have in common: at a sharp start rows could not leave their cluster.
-        noise = np.maximum(noise + 1e-2 * typical, self.maximise.floor)
+        noise = self.maximise.constrained(noise + 1e-2 * typical)
         return FactorParameters(weights / weights.sum(), means, loadings, noise)
 
 
