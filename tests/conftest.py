@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import fastgmm
+from fastgmm.datasets import load_mnist
 from tests.reference import COVARIANCE_TYPES
 
 ROOT = Path(__file__).parents[1]
@@ -100,3 +101,12 @@ def blobs():
     X = rng.permutation(np.vstack(components))
     labels = np.select([X[:, 1] > 3, X[:, 0] > 2], [2, 1], default=0)
     return read_only(X), read_only(labels)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """Two pairs of images (uint8) and labels: 4,000 training and 1,000 held-out MNIST digits."""
+    images, labels = load_mnist()
+    order = np.random.default_rng(0).permutation(len(images))
+    parts = order[:4000], order[4000:]
+    return tuple((read_only(images[part]), read_only(labels[part])) for part in parts)

@@ -9,8 +9,8 @@ from scipy.stats import multivariate_normal
 from fastgmm.datasets import load_digits
 from fastgmm.exceptions import ConvergenceWarning, NotFittedError
 from fastgmm.images import ImageGenerator, image_grid, save_grid
-
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+from fastgmm.images.pixels import to_rows
+from fastgmm.representation import PCA
 
 
 @pytest.fixture(scope="module")
@@ -25,37 +25,50 @@ def labelled(digits):
 
 @pytest.fixture(scope="module")
 def unlabelled(digits):
-    return ImageGenerator(random_state=0, tol=0.1, covariance_type="diag").fit(digits[0], num_classes=3)
+    return ImageGenerator(random_state=0, model="diag").fit(digits[0], num_classes=3)
 
 
 def dense_log_prob(generator, images):
     """The mixture written out over all pixels: one dense covariance per component, SciPy's normal density."""
-    pca = generator.pca_
-    W = pca.components_.T
-    noise = pca.noise_variance_ * (np.eye(len(W)) - W @ W.T)
-    terms = []
-    priors = generator.class_prior_ if len(generator.mixtures_) > 1 else [1.0]
-    for prior, mixture in zip(priors, generator.mixtures_, strict=True):
-        q = mixture.means_.shape[1]
-        for k, weight in enumerate(mixture.weights_):
-            covariance = {
-                "full": lambda k=k, m=mixture: m.covariances_[k],
-                "tied": lambda m=mixture: m.covariances_,
-                "diag": lambda k=k, m=mixture: np.diag(m.covariances_[k]),
-                "spherical": lambda k=k, m=mixture, q=q: m.covariances_[k] * np.eye(q),
-            }[generator.covariance_type]()
-            normal = multivariate_normal(pca.mean_ + W @ mixture.means_[k], W @ covariance @ W.T + noise)
-            terms.append(np.log(prior * weight) + normal.logpdf(images.reshape(len(images), -1)))
+    mixture = generator.mixture_
+    terms = [
+        np.log(weight) + multivariate_normal(mean, mixture.get_covariance(k)).logpdf(images.reshape(len(images), -1))
+        for k, (weight, mean) in enumerate(zip(mixture.weights_, mixture.means_, strict=True))
+    ]
     return logsumexp(terms, axis=0)
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
-def test_score_is_the_exact_density_of_the_pixels(digits, covariance_type):
+def projected_log_prob(images, labels, covariance_type):
+    """What a generator with one component per label should score: PCA, a Gaussian per label, and isotropic noise."""
+    pca = PCA(20).fit(images.reshape(len(images), -1))
+    W = pca.components_.T
+    noise = pca.noise_variance_ * (np.eye(len(W)) - W @ W.T)
+    Z, terms = pca.transform(images.reshape(len(images), -1)), []
+    for label in np.unique(labels):
+        members = Z[labels == label]
+        covariance = np.cov(members, rowvar=False, bias=True) + 3e-3 * np.eye(20)
+        if covariance_type == "diag":
+            covariance = np.diag(np.diag(covariance))
+        normal = multivariate_normal(pca.mean_ + W @ members.mean(axis=0), W @ covariance @ W.T + noise)
+        terms.append(np.log((labels == label).mean()) + normal.logpdf(images.reshape(len(images), -1)))
+    return logsumexp(terms, axis=0)
+
+
+@pytest.mark.parametrize("model", ["mfa", "full", "diag"])
+def test_score_is_the_exact_density_of_the_pixels(digits, model):
     images, labels = digits
-    generator = ImageGenerator(2, covariance_type=covariance_type, pca_components=20, tol=0.1, random_state=0)
+    generator = ImageGenerator(2, model=model, pca_components=20, tol=1, random_state=0)
     few = labels < 3
     for fitted in (generator.fit(images[few], labels=labels[few]), generator.fit(images[few])):
         np.testing.assert_allclose(fitted.score_samples(images[:50]), dense_log_prob(fitted, images[:50]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", ["full", "diag"])
+def test_projected_models_become_the_same_density_of_pixels(digits, model):
+    images, labels = digits[0][digits[1] < 3], digits[1][digits[1] < 3]
+    generator = ImageGenerator(1, model=model, pca_components=20, random_state=0).fit(images, labels=labels)
+    expected = projected_log_prob(images, labels, model)
+    np.testing.assert_allclose(generator.score_samples(images), expected, rtol=1e-8)
 
 
 def test_held_out_digits_score_better_than_under_one_gaussian(digits):
@@ -105,23 +118,39 @@ def test_labels_are_drawn_by_their_frequency(digits):
 
 def test_without_labels_a_label_is_a_component(unlabelled):
     assert unlabelled.classes_.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(unlabelled.class_prior_, unlabelled.mixtures_[0].weights_)
+    np.testing.assert_array_equal(unlabelled.class_prior_, unlabelled.mixture_.weights_)
     for label in range(3):
-        drawn = unlabelled.generate(200, label=label, random_state=0)
-        centre = unlabelled.pca_.transform(drawn.reshape(200, -1)).mean(axis=0)
-        distances = np.linalg.norm(unlabelled.mixtures_[0].means_ - centre, axis=1)
+        centre = unlabelled.generate(200, label=label, random_state=0).reshape(200, -1).mean(axis=0)
+        distances = np.linalg.norm(unlabelled.mixture_.means_ - centre, axis=1)
         assert distances.argmin() == label
 
 
-def test_noise_gives_the_dropped_directions_their_variance(digits):
+@pytest.mark.parametrize("model", ["mfa", "full"])
+def test_generated_images_have_the_moments_of_the_model(digits, model):
     images = 0.3 + 0.4 * digits[0]  # far from 0 and 1, so that little is clipped
-    generator = ImageGenerator(2, pca_components=10, random_state=0).fit(images)
-    pca = generator.pca_
-    rows = generator.generate(2000, random_state=0, noise=True).reshape(2000, -1)
-    residual = rows - pca.inverse_transform(pca.transform(rows))
-    assert (residual**2).sum() / (2000 * 54) == pytest.approx(pca.noise_variance_, rel=0.05)
-    plain = generator.generate(2000, random_state=0).reshape(2000, -1)
-    assert np.abs(plain - pca.inverse_transform(pca.transform(plain))).mean() < 0.1 * np.sqrt(pca.noise_variance_)
+    generator = ImageGenerator(1, model=model, pca_components=10, random_state=0).fit(images)
+    mixture = generator.mixture_
+    signal = mixture.loadings_[0] @ mixture.loadings_[0].T
+    noise = np.diag(mixture.noise_variance_[0])
+    for wanted, settings in (
+        (signal + noise, {"noise": True}),
+        (signal, {}),
+        (0.25 * signal, {"temperature": 0.25}),
+    ):
+        rows = generator.generate(4000, random_state=0, **settings).reshape(4000, -1)
+        # Five standard errors of a covariance of 4,000 normal rows, and a little for clipping.
+        bound = 5 * np.sqrt(2 / 4000) * np.diag(wanted).max() + 1e-3 * np.diag(wanted).max()
+        assert np.abs(np.cov(rows, rowvar=False) - wanted).max() < bound
+    still = generator.generate(3, random_state=0, temperature=0).reshape(3, -1)
+    np.testing.assert_allclose(still, np.broadcast_to(mixture.means_, still.shape), atol=1e-15)
+
+
+def test_every_image_can_be_drawn_on_its_own(labelled):
+    for settings in ({}, {"noise": True}, {"label": 3, "temperature": 0.5}):
+        together = labelled.generate(300, random_state=3, **settings)
+        for first, size in ((0, 1), (63, 2), (64, 64), (100, 137), (299, 1)):
+            part = labelled.generate(size, random_state=3, first=first, **settings)
+            np.testing.assert_array_equal(part, together[first : first + size])
 
 
 def test_too_few_iterations_are_reported(digits):
@@ -129,11 +158,18 @@ def test_too_few_iterations_are_reported(digits):
         ImageGenerator(2, max_iter=1, random_state=0).fit(digits[0])
 
 
-def test_bytes_and_floats_are_the_same_images(digits):
+def test_bytes_are_read_as_draws_from_their_cells(digits):
     counts = np.rint(digits[0][:300] * 255).astype(np.uint8)
-    from_bytes = ImageGenerator(2, tol=0.1, random_state=0).fit(counts)
-    from_floats = ImageGenerator(2, tol=0.1, random_state=0).fit(counts / 255)
-    np.testing.assert_array_equal(from_bytes.score_samples(counts), from_floats.score_samples(counts / 255))
+    rows = to_rows(counts)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(np.floor(rows * 256), counts.reshape(300, -1))
+    np.testing.assert_array_equal(rows, to_rows(counts))
+    assert abs((rows * 256 - counts.reshape(300, -1)).mean() - 0.5) < 5 / np.sqrt(12 * rows.size)
+    generator = ImageGenerator(2, random_state=0).fit(counts)
+    spread = rows.reshape(counts.shape)
+    np.testing.assert_array_equal(generator.score_samples(counts), generator.score_samples(spread))
+    bits = 8 - generator.score(counts) / (64 * np.log(2))
+    assert generator.bits_per_dim(counts) == pytest.approx(bits, rel=1e-12)
 
 
 def test_colour_images_keep_their_shape(digits):

