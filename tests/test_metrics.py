@@ -374,10 +374,6 @@ def test_too_few_rows_and_arguments_out_of_range():
         metrics.number_of_different_bins(metrics.Bins(), rows, rows)
     with pytest.raises(ValueError, match="generated has 4 features per row, but the bins were fitted with 6"):
         metrics.jensen_shannon(metrics.Bins(2).fit(rows), rows[:, :4], rows[:, :4])
-    with pytest.raises(ValueError, match="levels must be at least 2, got 1"):
-        metrics.bits_per_dimension(0.0, 3, levels=1)
-    with pytest.raises(ValueError, match="n_dimensions must be at least 1, got 0"):
-        metrics.bits_per_dimension(0.0, 0)
     with pytest.raises(ValueError, match="levels needs a model"):
         metrics.evaluate(rows, rows, rows, levels=256)
 

@@ -1,7 +1,6 @@
 """Learn the distribution of images; generate, score, complete, classify and rank them."""
 
 import copy
-import json
 import os
 from typing import Any, Self
 
@@ -11,12 +10,12 @@ import numpy.typing as npt
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..exceptions import InvalidParameterError, NotFittedError
 from ..model.factor_parameters import FactorParameters
-from ..model.files import FormatError
 from ..representation.bits import bits_per_dimension
 from .drawing import draw_rows
+from .files import load_images_model, save_images_model
 from .grid import save_grid
-from .models import MODELS, FitSettings, joined
-from .pixels import LEVELS, as_floats, check_images, to_rows
+from .models import MODELS, FitSettings, group_by_label, joined
+from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -145,8 +144,8 @@ class ImageGenerator:
         if mask is not None:
             if self.model != "mfa":
                 raise ValueError(f"mask needs model='mfa', which has an EM for hidden pixels. Got {self.model!r}.")
-            rows = np.where(_hidden(mask, pixels.shape), np.nan, rows).astype(rows.dtype)
-        groups = [("", np.arange(len(rows)))] if labels is None else _group_by_label(labels, len(rows))
+            rows = np.where(hidden_pixels(mask, pixels.shape), np.nan, rows).astype(rows.dtype)
+        groups = [("", np.arange(len(rows)))] if labels is None else group_by_label(labels, len(rows))
         settings = self._settings(num_classes)
         for name, members in groups:
             if len(members) < settings.components(len(members)):
@@ -284,7 +283,7 @@ class ImageGenerator:
             raise ValueError(f"mode must be 'mean' or 'sample'. Got {mode!r}.")
         self._check_fitted()
         pixels = check_images(images)
-        hidden = _hidden(mask, pixels.shape)
+        hidden = hidden_pixels(mask, pixels.shape)
         rows = np.where(hidden, np.nan, to_rows(pixels, self.image_shape_))
         mixture = self._observed_with(obs_noise)
         if mode == "mean":
@@ -352,43 +351,15 @@ class ImageGenerator:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted generator to a safetensors file, atomically; `MixtureOfFactorAnalyzers` loads it too."""
-        from ..model.factor_persistence import save_factor_mixture
-
         self._check_fitted()
-        images = {
-            "shape": list(self.image_shape_),
-            "classes": self.classes_.tolist(),
-            "component_classes": self.component_classes_.tolist(),
-        }
-        save_factor_mixture(path, self._parameters(None), self.mixture_.means_.dtype, {"images": json.dumps(images)})
+        save_images_model(path, self.mixture_, self.image_shape_, self.classes_, self.component_classes_)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a generator written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        from ..model.factor_persistence import load_factor_mixture
-
-        _, metadata = load_factor_mixture(path)
         self = cls()
-        self.mixture_ = MixtureOfFactorAnalyzers.load(path).set_params(missing="em")
-        n_components, n_pixels = self.mixture_.means_.shape
-        try:
-            images = json.loads(metadata["images"])
-            self.image_shape_ = tuple(int(side) for side in images["shape"])
-            self.classes_ = np.asarray(images["classes"])
-            self.component_classes_ = np.asarray(images["component_classes"], np.int64)
-            classes = self.component_classes_
-            fits = (
-                np.prod(self.image_shape_) == n_pixels
-                and len(self.image_shape_) in (2, 3)
-                and self.classes_.ndim == 1
-                and classes.shape == (n_components,)
-                and np.array_equal(np.unique(classes), np.arange(len(self.classes_)))
-            )
-        except (ValueError, TypeError, KeyError, OverflowError):
-            fits = False
-        if not fits:
-            raise FormatError(f"model file {os.fspath(path)}: metadata 'images' does not describe an image generator")
-        self.class_prior_ = np.bincount(classes, self.mixture_.weights_)
+        self.mixture_, self.image_shape_, self.classes_, self.component_classes_ = load_images_model(path)
+        self.class_prior_ = np.bincount(self.component_classes_, self.mixture_.weights_)
         return self
 
     def _settings(self, num_classes: int | None) -> FitSettings:
@@ -426,22 +397,3 @@ class ImageGenerator:
     def _check_fitted(self) -> None:
         if not hasattr(self, "mixture_"):
             raise NotFittedError("This ImageGenerator is not fitted yet; call fit(images) first.")
-
-
-def _hidden(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return which pixels of each image are hidden, (n_images, n_pixels)."""
-    hidden = np.asarray(mask)
-    if hidden.dtype != bool or hidden.shape not in (shape, shape[1:]):
-        raise ValueError(
-            f"mask must be an array of bool of shape {shape} or {shape[1:]}, True where a pixel is hidden. Got "
-            f"{hidden.dtype} of shape {hidden.shape}."
-        )
-    return np.broadcast_to(hidden, shape).reshape(shape[0], -1)
-
-
-def _group_by_label(labels: npt.ArrayLike, n_images: int) -> list[tuple[str, npt.NDArray[np.intp]]]:
-    """Return (how to name it in an error, its rows) for each label in sorted order."""
-    labels = np.asarray(labels)
-    if labels.shape != (n_images,):
-        raise ValueError(f"labels must have shape ({n_images},), one per image, got {labels.shape}")
-    return [(f" of label {label}", np.flatnonzero(labels == label)) for label in np.unique(labels)]

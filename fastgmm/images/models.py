@@ -50,6 +50,14 @@ class FitSettings:
         return {name: getattr(self, name) for name in ("tol", "max_iter", "n_init", "n_jobs")}
 
 
+def group_by_label(labels: npt.ArrayLike, n_images: int) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """Return (how to name it in an error, its rows) for each label in sorted order."""
+    labels = np.asarray(labels)
+    if labels.shape != (n_images,):
+        raise ValueError(f"labels must have shape ({n_images},), one per image, got {labels.shape}")
+    return [(f" of label {label}", np.flatnonzero(labels == label)) for label in np.unique(labels)]
+
+
 def fit_factor_analysers(
     groups: list[Rows], settings: FitSettings, rng: np.random.Generator
 ) -> list[MixtureOfFactorAnalyzers]:

@@ -64,3 +64,14 @@ def to_rows(images: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.
     if rows.dtype == np.uint8:
         return Dequantisation(LEVELS, random_state=0).fit(rows).transform(rows.astype(np.float32))
     return rows.astype(np.float32 if rows.dtype == np.float32 else np.float64, copy=False)
+
+
+def hidden_pixels(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of each image are hidden, (n_images, n_pixels)."""
+    hidden = np.asarray(mask)
+    if hidden.dtype != bool or hidden.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"mask must be an array of bool of shape {shape} or {shape[1:]}, True where a pixel is hidden. Got "
+            f"{hidden.dtype} of shape {hidden.shape}."
+        )
+    return np.broadcast_to(hidden, shape).reshape(shape[0], -1)
