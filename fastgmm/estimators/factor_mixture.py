@@ -1,6 +1,5 @@
 """The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
 
-from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
@@ -374,8 +373,7 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
                 f"warm_start=True continues a fit with loadings of shape {self.loadings_.shape}, but n_components, "
                 f"n_factors and X now ask for {shape}. Set warm_start=False to start anew."
             )
-        parameters = self._fitted_parameters()
-        return replace(parameters, noise_variance=np.maximum(parameters.noise_variance, self.noise_floor))
+        return self._fitted_parameters()
 
     def _score_rows(self, source: ArraySource, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
         if self.missing != "em" or summarise_columns(source).finite:
