@@ -41,11 +41,16 @@ def visible_log_prob(x: Array, visible: Array, parameters: FactorParameters) -> 
 
 
 def visible_posterior(x: Array, visible: Array, parameters: FactorParameters, k: int) -> tuple[Array, Array]:
-    """Expected factors (n_rows, n_factors), and their covariance, of rows that belong to component k."""
+    """Expected factors (n_rows, n_factors) of rows that belong to component k, and a root of their covariance.
+
+    The root, C^-T, is (n_rows, n_factors, n_factors): covariance = root root^T.
+    """
     W = parameters.scaled_loadings[k]
     white = (x - parameters.means[k]) / np.sqrt(parameters.noise_variance[k]) * visible
-    covariance = np.asarray(np.linalg.inv(np.moveaxis(_information(visible, W), 2, 0)), np.float64)
-    return np.einsum("nij,nj->ni", covariance, white @ W), covariance
+    inverse = np.repeat(np.eye(W.shape[1])[:, :, None], len(x), axis=2)
+    _eliminate_inplace(_information(visible, W), inverse)
+    root = np.ascontiguousarray(inverse.T)
+    return np.einsum("nij,nj->ni", root, np.einsum("nij,ni->nj", root, white @ W)), root
 
 
 def _information(visible: Array, W: Array) -> Array:
@@ -59,13 +64,13 @@ def _information(visible: Array, W: Array) -> Array:
 
 
 def _eliminate_inplace(M: Array, b: Array) -> Array:
-    """Overwrite b (n_factors, n_rows) by C^-1 b, M = C C^T, and return log det M; row by row of all matrices at once.
+    """Overwrite b (n_factors, ..., n_rows) by C^-1 b, M = C C^T, and return log det M; all matrices at once.
 
     LAPACK takes about a microsecond to begin with each small matrix, ten times what the arithmetic takes.
     """
     log_det = np.zeros(M.shape[2])
     for j in range(len(M)):
-        pivot = np.sqrt(M[j, j])
+        pivot = np.sqrt(np.maximum(M[j, j], 1.0))  # it is no less, but for rounding: M is the identity and squares
         log_det += 2 * np.log(pivot)
         b[j] /= pivot
         for i in range(j + 1, len(M)):
@@ -141,10 +146,9 @@ def expected_rows(
         of = active_rows(resp[:, k])
         if not len(of):
             continue
-        factors, covariance = visible_posterior(x[of], visible[of], parameters, k)
+        factors, root = visible_posterior(x[of], visible[of], parameters, k)
         noise: Array | float = 0.0
         if rng is not None:
-            root = np.linalg.cholesky(covariance)
             factors = factors + np.einsum("nij,nj->ni", root, rng.standard_normal(factors.shape))
             noise = np.sqrt(parameters.noise_variance[k]) * rng.standard_normal((len(of), x.shape[1]))
         rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T + noise)
@@ -187,10 +191,10 @@ class VisiblePass:
 
 def _add(sums: FactorStatistics, k: int, x: Array, visible: Array, resp: Array) -> None:
     """Add rows x, of these responsibilities for component k."""
-    factors, covariance = visible_posterior(x, visible, sums.parameters, k)
+    factors, root = visible_posterior(x, visible, sums.parameters, k)
     z = np.column_stack([factors, np.ones(len(x))])
     outer = z[:, :, None] * z[:, None, :]
-    outer[:, :-1, :-1] += covariance
+    outer[:, :-1, :-1] += root @ np.swapaxes(root, 1, 2)
     diff = x - sums.parameters.means[k]
     weighted = diff * (resp[:, None] * visible)
     sums.latent[k] += ((resp[:, None] * visible).T @ outer.reshape(len(x), -1)).reshape(sums.latent[k].shape)
