@@ -310,7 +310,7 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
         """Check rows, weights and settings."""
         weight = self._check_rows(source, sample_weight)
         if self.n_factors > source.n_features:
-            raise ValueError(f"n_factors = {self.n_factors} is more than the {source.n_features} features of X.")
+            raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
         columns = summarise_columns(source, weight)
         has_missing = self.missing == "em" and not columns.finite
         if has_missing:
@@ -356,7 +356,7 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
         self.weights_ = parameters.weights.astype(dtype)
         self.means_ = parameters.means.astype(dtype)
         self.loadings_ = parameters.loadings.astype(dtype)
-        self.noise_variance_ = parameters.noise_variance.astype(dtype)
+        self.noise_variance_ = np.maximum(parameters.noise_variance, np.finfo(dtype).tiny).astype(dtype)
 
     def _fitted_parameters(self) -> FactorParameters:
         weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)
@@ -405,9 +405,11 @@ def check_labels(labels: Any, problem: FactorProblem) -> NDArray[np.int64]:
     """Return starting labels of shape (n_samples,), from 0 to n_components - 1."""
     array = np.asarray(labels)
     check.check_shape(array, (problem.source.n_samples,), "init_params")
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= problem.n_components:
+    is_int = array.dtype.kind in "iu"
+    if not is_int or array.min() < 0 or array.max() >= problem.n_components:
+        got = f" from {array.min()} to {array.max()}" if is_int else ""
         raise ValueError(
             f"init_params, as labels, must be ints from 0 to n_components - 1 = {problem.n_components - 1}. Got "
-            f"{array.dtype} from {array.min()} to {array.max()}."
+            f"{array.dtype}{got}."
         )
     return array.astype(np.int64)
