@@ -123,7 +123,7 @@ class FactorScoring(InformationCriteria):
         self.weights_ = parameters.weights.astype(dtype)
         self.means_ = parameters.means.astype(dtype)
         self.loadings_ = parameters.loadings.astype(dtype)
-        self.noise_variance_ = parameters.noise_variance.astype(dtype)
+        self.noise_variance_ = np.maximum(parameters.noise_variance, np.finfo(dtype).tiny).astype(dtype)
 
     def _fitted_parameters(self) -> FactorParameters:
         weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)

@@ -69,7 +69,8 @@ def raise_nonfinite(source: ArraySource, owner: str, names: NDArray[Any] | None)
     if np.isnan(value):
         raise ValueError(
             f"Input X contains NaN {where}.\n{owner} does not accept missing values encoded as NaN natively. Drop or "
-            "impute these rows first, or use GaussianMixture(missing='em'), to which NaN is a value missing at random."
+            "impute these rows first, or use GaussianMixture or MixtureOfFactorAnalyzers with missing='em', to which "
+            "NaN is a value missing at random."
         )
     raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
 

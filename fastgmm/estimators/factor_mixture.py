@@ -1,7 +1,6 @@
 """The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
@@ -260,7 +259,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
         """Check rows, weights and settings."""
         weight = self._check_rows(source, sample_weight)
         if self.n_factors > source.n_features:
-            raise ValueError(f"n_factors = {self.n_factors} is more than the {source.n_features} features of X.")
+            raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
         columns = summarise_columns(source, weight)
         has_missing = self.missing == "em" and not columns.finite
         if has_missing:
@@ -312,17 +311,18 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
                 f"warm_start=True continues a fit with loadings of shape {self.loadings_.shape}, but n_components, "
                 f"n_factors and X now ask for {shape}. Set warm_start=False to start anew."
             )
-        parameters = self._fitted_parameters()
-        return replace(parameters, noise_variance=np.maximum(parameters.noise_variance, self.noise_floor))
+        return self._fitted_parameters()
 
 
 def check_labels(labels: Any, problem: FactorProblem) -> NDArray[np.int64]:
     """Return starting labels of shape (n_samples,), from 0 to n_components - 1."""
     array = np.asarray(labels)
     check.check_shape(array, (problem.source.n_samples,), "init_params")
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= problem.n_components:
+    is_int = array.dtype.kind in "iu"
+    if not is_int or array.min() < 0 or array.max() >= problem.n_components:
+        got = f" from {array.min()} to {array.max()}" if is_int else ""
         raise ValueError(
             f"init_params, as labels, must be ints from 0 to n_components - 1 = {problem.n_components - 1}. Got "
-            f"{array.dtype} from {array.min()} to {array.max()}."
+            f"{array.dtype}{got}."
         )
     return array.astype(np.int64)

@@ -201,9 +201,13 @@ def to_sklearn(estimator: Any) -> Any:
     """Return scikit-learn's estimator with the parameters and fitted attributes of ours.
 
     Parameters that scikit-learn does not have (n_jobs, callback, ...) are kept on it for `from_sklearn`, and have no
-    effect there. ValueError if `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise.
+    effect there. ValueError if `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise;
+    TypeError for an estimator that scikit-learn does not have.
     """
-    original = _original(next(name for name, own in OWN_CLASSES.items() if isinstance(estimator, own)))
+    known = next((name for name, own in OWN_CLASSES.items() if isinstance(estimator, own)), None)
+    if known is None:
+        raise TypeError(f"scikit-learn has no counterpart of {type(estimator).__name__}.")
+    original = _original(known)
     if not isinstance(estimator.init_params, str):
         raise ValueError(
             "scikit-learn's init_params takes names only: set it to 'kmeans' or another name before to_sklearn."

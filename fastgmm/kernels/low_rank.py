@@ -74,7 +74,7 @@ def compute_distances(xt, p, k, parameters, white):
     while j < factor.shape[1]:
         distance -= squared_products_by_two(white, p, factor, j)
         j += 2
-    return narrow(simd.where_greater(distance, 0.0, distance, 0.0), xt)
+    return narrow(simd.where_greater(0.0, distance, 0.0, distance), xt)  # NaN stays: inf - inf, and rows with NaN
 
 
 @jit(fastmath=AS_WRITTEN)

@@ -78,11 +78,6 @@ class FactorMaximiser:
         free = parameters.noise_variance[: 1 if self.shared else None, : 1 if self.isotropic else None]
         return float(-((self.prior.shape + 1) * np.log(free) + self.prior.scale / free).sum())
 
-    def constrained(self, noise: Array) -> Array:
-        """Noise variances (n_components, n_features) made equal where they are one, not below the floor."""
-        pooled = noise.mean(axis=self._pooled_axes, keepdims=True)
-        return np.maximum(np.broadcast_to(pooled, noise.shape), self.floor)
-
     @property
     def _pooled_axes(self) -> tuple[int, ...]:
         return tuple(axis for axis, pooled in enumerate((self.shared, self.isotropic)) if pooled)

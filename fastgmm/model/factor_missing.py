@@ -6,6 +6,7 @@ the products of loadings, n_factors^2 / 2 multiply-adds per value and component.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,13 @@ BLOCK_BYTES = 2**21  # of the float64 rows of a block: they stay in the cache wh
 ACTIVE = 2.0**-56  # smaller shares of a component's largest responsibility change no digit of a sum
 
 
-def visible_log_prob(x: Array, visible: Array, parameters: FactorParameters) -> Array:
-    """Return the weighted log-densities of the visible part of each row, (n_rows, n_components), in nats.
+def distances(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
+    """Squared Mahalanobis distances of the visible part of each row, and weighted log-densities but for them.
 
-    x: (n_rows, n_features), finite, with anything in the place of hidden values; visible: the same shape, 1.0 or 0.0.
+    Both (n_rows, n_components). x: (n_rows, n_features), finite, with anything in the place of hidden values; visible:
+    the same shape, 1.0 or 0.0.
     """
-    out = np.empty((len(x), len(parameters.weights)))
+    distance, constant = np.empty((2, len(x), len(parameters.weights)))
     inverse_sd, log_noise = 1.0 / np.sqrt(parameters.noise_variance), np.log(parameters.noise_variance)
     log_norm = visible.sum(axis=1) * np.log(2 * np.pi)
     for k, (mean, W) in enumerate(zip(parameters.means, parameters.scaled_loadings, strict=True)):
@@ -34,18 +36,23 @@ def visible_log_prob(x: Array, visible: Array, parameters: FactorParameters) -> 
         M = _information(visible, W)
         projected = np.ascontiguousarray((white @ W).T)
         log_det = _eliminate_inplace(M, projected)
-        distance = np.einsum("nd,nd->n", white, white) - (projected**2).sum(axis=0)
-        out[:, k] = -0.5 * (distance + log_det + visible @ log_noise[k] + log_norm)
+        distance[:, k] = np.einsum("nd,nd->n", white, white) - (projected**2).sum(axis=0)
+        constant[:, k] = -0.5 * (log_det + visible @ log_noise[k] + log_norm)
     with np.errstate(divide="ignore"):
-        return out + np.log(parameters.weights)
+        return distance, constant + np.log(parameters.weights)
 
 
 def visible_posterior(x: Array, visible: Array, parameters: FactorParameters, k: int) -> tuple[Array, Array]:
-    """Expected factors (n_rows, n_factors), and their covariance, of rows that belong to component k."""
+    """Expected factors (n_rows, n_factors) of rows that belong to component k, and a root of their covariance.
+
+    The root, C^-T, is (n_rows, n_factors, n_factors): covariance = root root^T.
+    """
     W = parameters.scaled_loadings[k]
     white = (x - parameters.means[k]) / np.sqrt(parameters.noise_variance[k]) * visible
-    covariance = np.asarray(np.linalg.inv(np.moveaxis(_information(visible, W), 2, 0)), np.float64)
-    return np.einsum("nij,nj->ni", covariance, white @ W), covariance
+    inverse = np.repeat(np.eye(W.shape[1])[:, :, None], len(x), axis=2)
+    _eliminate_inplace(_information(visible, W), inverse)
+    root = np.ascontiguousarray(inverse.T)
+    return np.einsum("nij,nj->ni", root, np.einsum("nij,ni->nj", root, white @ W)), root
 
 
 def _information(visible: Array, W: Array) -> Array:
@@ -59,13 +66,13 @@ def _information(visible: Array, W: Array) -> Array:
 
 
 def _eliminate_inplace(M: Array, b: Array) -> Array:
-    """Overwrite b (n_factors, n_rows) by C^-1 b, M = C C^T, and return log det M; row by row of all matrices at once.
+    """Overwrite b (n_factors, ..., n_rows) by C^-1 b, M = C C^T, and return log det M; all matrices at once.
 
     LAPACK takes about a microsecond to begin with each small matrix, ten times what the arithmetic takes.
     """
     log_det = np.zeros(M.shape[2])
     for j in range(len(M)):
-        pivot = np.sqrt(M[j, j])
+        pivot = np.sqrt(np.maximum(M[j, j], 1.0))  # it is no less, but for rounding: M is the identity and squares
         log_det += 2 * np.log(pivot)
         b[j] /= pivot
         for i in range(j + 1, len(M)):
@@ -78,9 +85,25 @@ def _eliminate_inplace(M: Array, b: Array) -> Array:
 
 def responsibilities(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
     """Log-densities of the rows, (n_rows,), and responsibilities, (n_rows, n_components)."""
-    log_prob = visible_log_prob(x, visible, parameters)
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance, constant = distances(x, visible, parameters)
+    far = np.flatnonzero(~np.isfinite(distance).any(axis=1))
+    log_prob = constant - 0.5 * np.where(np.isfinite(distance), distance, np.inf)
+    nearest = np.zeros(len(x))
+    if len(far):
+        log_prob[far], nearest[far] = _far(x[far], visible[far], parameters)
     norm = logsumexp(log_prob, axis=1)
-    return norm, np.exp(log_prob - norm[:, None])
+    return norm - 0.5 * nearest, np.exp(log_prob - norm[:, None])
+
+
+def _far(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
+    """Log-densities but for the least squared distance, and that distance, of rows whose own overflow."""
+    scale = 2.0 ** -np.ceil(np.log2(max(np.abs(x).max(), np.abs(parameters.means).max())))
+    distance, constant = distances(x * scale, visible, replace(parameters, means=parameters.means * scale))
+    nearest = distance.min(axis=1)
+    with np.errstate(over="ignore"):
+        unit = min(1.0 / scale, 1e300)  # finite, so that a difference of 0 stays 0
+        return constant - 0.5 * (distance - nearest[:, None]) * unit * unit, nearest * unit * unit
 
 
 def active_rows(resp: Array) -> NDArray[np.intp]:
@@ -163,9 +186,8 @@ def _combined(
         of = active_rows(resp[:, k])
         if not len(of):
             continue
-        factors, covariance = visible_posterior(x[of], visible[of], parameters, k)
+        factors, root = visible_posterior(x[of], visible[of], parameters, k)
         if rng is not None:
-            root = np.linalg.cholesky(covariance)
             factors = factors + np.einsum("nij,nj->ni", root, rng.standard_normal(factors.shape))
         rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T)
     return rows
@@ -190,27 +212,32 @@ class VisiblePass:
             np.zeros((n_components, n_features)),
             parameters,
         )
-        log_likelihood = 0.0
+        log_likelihood, n_far = 0.0, 0
         for first, x, visible in blocks_of(self.rows()):
             norm, resp = responsibilities(x, visible, parameters)
             if self.sample_weight is not None:
-                weight = self.sample_weight[first : first + len(x)]
-                resp, norm = resp * weight[:, None], np.where(weight > 0, weight * norm, 0.0)
+                present = self.sample_weight[first : first + len(x)] > 0  # a row without weight may lie anywhere
+                x, visible, norm, resp = x[present], visible[present], norm[present], resp[present]
+                weight = self.sample_weight[first : first + len(present)][present]
+                resp, norm = resp * weight[:, None], weight * norm
+            n_far += int(np.sum(~np.isfinite(norm)))
+            if n_far or not len(x):  # far rows end the fit with an error
+                continue
             log_likelihood += float(norm.sum())
             sums.sum_resp[:] += resp.sum(axis=0)
             for k in range(n_components):
                 of = active_rows(resp[:, k])
                 if len(of):
                     _add(sums, k, x[of], visible[of], resp[of, k])
-        return FactorStatistics(log_likelihood, sums.sum_resp, sums.latent, sums.cross, sums.second, parameters)
+        return replace(sums, log_likelihood=log_likelihood, n_far=n_far)
 
 
 def _add(sums: FactorStatistics, k: int, x: Array, visible: Array, resp: Array) -> None:
     """Add rows x, of these responsibilities for component k."""
-    factors, covariance = visible_posterior(x, visible, sums.parameters, k)
+    factors, root = visible_posterior(x, visible, sums.parameters, k)
     z = np.column_stack([factors, np.ones(len(x))])
     outer = z[:, :, None] * z[:, None, :]
-    outer[:, :-1, :-1] += covariance
+    outer[:, :-1, :-1] += root @ np.swapaxes(root, 1, 2)
     diff = x - sums.parameters.means[k]
     weighted = diff * (resp[:, None] * visible)
     sums.latent[k] += ((resp[:, None] * visible).T @ outer.reshape(len(x), -1)).reshape(sums.latent[k].shape)

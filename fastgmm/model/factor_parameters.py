@@ -45,8 +45,14 @@ class FactorParameters:
     @cached_property
     def cholesky(self) -> Array:
         """Lower C with C C^T = M = I + W^T W, (n_components, n_factors, n_factors)."""
-        W = self.scaled_loadings
-        return np.asarray(np.linalg.cholesky(np.eye(self.n_factors) + np.swapaxes(W, 1, 2) @ W), np.float64)
+        W, identity = self.scaled_loadings, np.eye(self.n_factors)
+        try:
+            return np.asarray(np.linalg.cholesky(identity + np.swapaxes(W, 1, 2) @ W), np.float64)
+        except np.linalg.LinAlgError:
+            # W^2 beyond 10^16 hides the identity, so that parallel loadings make M singular. [W; I] = Q C^T has it all.
+            stacked = np.concatenate([W, np.broadcast_to(identity, (len(W), *identity.shape))], axis=1)
+            R = np.linalg.qr(stacked, mode="r")
+            return np.swapaxes(R, 1, 2) * np.where(np.einsum("kll->kl", R) < 0, -1.0, 1.0)[:, None]
 
     @cached_property
     def inverse_cholesky(self) -> Array:

@@ -119,14 +119,17 @@ class FactorPass:
         resp = np.empty((len(block), len(row_factors)), self.dtype)
         log_prob_norm = np.empty(len(block), self.dtype)
         kernels.score([(0, block)], log_prob_norm, resp=resp)
+        values = log_prob_norm.astype(np.float64)
+        present = np.ones(len(block), bool) if weight is None else weight > 0
+        total = values[present].sum() if weight is None else weight[present] @ values[present]
+        n_far = int(np.sum(~np.isfinite(values[present])))
+        if n_far:  # the fit ends with an error; their squares would overflow
+            return float(total), n_far
         given = np.empty(0) if weight is None else weight.view()
         for array in (resp, given):
             array.flags.writeable = False
         parallel.run_slots(accumulate_slot, len(sums.cross), block, resp, given, self.shift, row_factors, parts, sums)
-        values = log_prob_norm.astype(np.float64)
-        present = np.ones(len(block), bool) if weight is None else weight > 0
-        total = values[present].sum() if weight is None else weight[present] @ values[present]
-        return float(total), int(np.sum(~np.isfinite(values[present])))
+        return float(total), 0
 
 
 def _row_factors(parameters: FactorParameters, shift: Array, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -123,6 +123,8 @@ def load_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> MixtureFile:
     reader = files.ModelReader(path, max_bytes)
     metadata = reader.metadata
     covariance_type = metadata["covariance_type"]
+    if covariance_type == "low_rank":
+        fail(path, "holds a mixture of factor analysers; MixtureOfFactorAnalyzers.load reads it")
     _check_shapes(path, reader.shapes(_TENSORS), covariance_type)
     tensors = reader.tensors()
     _check_values(path, tensors, covariance_type, np.dtype(metadata["dtype"]))

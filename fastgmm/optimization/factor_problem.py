@@ -1,6 +1,6 @@
 """A fit of a mixture of factor analysers: its data, and where it begins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,14 @@ class FactorProblem:
         return FactorPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
 
     def begun(self, parameters: FactorParameters) -> FactorParameters:
-        """Starting parameters as the fit takes them."""
-        return parameters
+        """Starting parameters among those that the M-step chooses from, so that the first step cannot fall."""
+        noise = parameters.noise_variance
+        if self.maximise.shared:
+            noise = (parameters.weights / parameters.weights.sum() @ noise)[None]
+        if self.maximise.isotropic:
+            noise = noise.mean(axis=1, keepdims=True)
+        noise = np.broadcast_to(np.maximum(noise, self.maximise.floor), parameters.means.shape)
+        return replace(parameters, noise_variance=noise)
 
     def start(self, init: str | NDArray[np.int64], rng: np.random.Generator) -> FactorParameters:
         """Principal components of clusters: of k-means, of random groups, or of given labels.
@@ -74,7 +80,7 @@ class FactorProblem:
             labels = self._cluster(rows, weight, rng)
         else:
             labels = rng.integers(self.n_components, size=len(rows))
-        return self._from_labels(rows, weight, labels, rng)
+        return self.begun(self._from_labels(rows, weight, labels, rng))
 
     def _sample_index(self, rng: np.random.Generator) -> NDArray[np.int64]:
         candidates = np.arange(self.source.n_samples)
@@ -122,8 +128,7 @@ class FactorProblem:
             loadings[k, :, : len(variances)] += directions * np.sqrt(variances)
             noise[k] = np.maximum((white**2).sum(axis=0) - (directions**2 @ variances), 0.0)
         # As wide as what the rows' features have in common: at a sharp start rows could not leave their cluster.
-        noise = self.maximise.constrained(noise + 1e-2 * typical)
-        return FactorParameters(weights / weights.sum(), means, loadings, noise)
+        return FactorParameters(weights / weights.sum(), means, loadings, noise + 1e-2 * typical)
 
 
 def _principal(white: Array, count: int) -> tuple[Array, Array]:

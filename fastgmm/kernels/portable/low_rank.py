@@ -29,7 +29,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
                 distance[p] -= product[p] * product[p]
         out = mahalanobis[k]
         for p in range(block):
-            out[p] = max(distance[p], 0.0)
+            out[p] = 0.0 if distance[p] < 0.0 else distance[p]  # NaN stays: inf - inf, and rows with NaN
 
 
 @jit()
