@@ -343,7 +343,7 @@ def _bits(score: float, images: npt.NDArray[Any]) -> Mapping[str, str]:
     return {"bits_per_dimension": f"{bits_per_dimension(score, int(np.prod(images.shape[1:])), LEVELS):.4f}"}
 
 
-_EXAMPLES = {
+EXAMPLES = {
     fit: "fastgmm images fit digits -o digits.safetensors --components 2 --seed 0\n"
     "fastgmm images fit photos -o photos.safetensors --size 32x32 --factors 12\n"
     "fastgmm images fit images.npy -o model.safetensors --labels-file labels.npy",
@@ -354,7 +354,7 @@ _EXAMPLES = {
     "fastgmm images inpaint digits.safetensors digits --mask mask.png -o completed.npy",
     metrics: "fastgmm images metrics digits.safetensors --train digits --held-out others",
 }
-for command, examples in _EXAMPLES.items():
+for command, examples in EXAMPLES.items():
     # Paragraphs keep their line ends only from a backspace on.
     lines = "\n".join(["\b", "Examples:", *examples.splitlines()])
     app.command(epilog=lines)(command)

@@ -48,6 +48,8 @@ def check_images_output(
     kind = _kind(path)
     if as_float and kind is not Kind.ARRAY:
         raise typer.BadParameter("only .npy files hold floats; pictures have 256 levels", param_hint="--float")
+    if path.resolve() in (source.resolve(), *source.resolve().parents):
+        raise _bad_output(f"{path} is or holds what is read ({source}); name another")
     if kind is Kind.ARRAY:
         check_output(path, force)
         return
@@ -63,8 +65,6 @@ def check_images_output(
         return
     if not path.absolute().parent.is_dir():
         raise _bad_output(f"{path} is in no existing folder")
-    if path.resolve() in (source.resolve(), *source.resolve().parents):
-        raise _bad_output(f"{path} holds what is read ({source}); name another folder")
     try:
         check_replaceable(path, force)
     except OSError as error:

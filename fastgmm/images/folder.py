@@ -30,7 +30,9 @@ class MixedSizesError(ValueError):
 
     def __init__(self, folder: Path, sizes: "dict[Size, list[Any]]") -> None:
         common = sorted(sizes.items(), key=lambda item: -item[1][0])
-        shown = [f"{w}x{h} ({count} images, as {_shown(name)})" for (w, h), (count, name) in common[:_MOST_NAMED]]
+        shown = [
+            f"{w}x{h} ({_count(count, 'image')}, as {_shown(name)})" for (w, h), (count, name) in common[:_MOST_NAMED]
+        ]
         more = f" and {len(common) - _MOST_NAMED} more" if len(common) > _MOST_NAMED else ""
         self.found = f"{folder} holds images of {len(sizes)} sizes: {', '.join(shown)}{more}"
         super().__init__(
@@ -124,7 +126,7 @@ def load_images(
     if path.is_dir():
         names, n_ignored = _find(path)
         if not names:
-            others = f" ({n_ignored} files of other endings)" if n_ignored else ""
+            others = f" ({_count(n_ignored, 'file')} of other endings)" if n_ignored else ""
             raise ValueError(f"{path} holds no images{others}; their names must end in {', '.join(SUFFIXES)}")
         return _read_pictures(path, names, n_ignored, size, grey, skip_unreadable)
     if path.suffix.lower() in SUFFIXES:
@@ -158,7 +160,8 @@ def write_images(
     ImportError
         Pillow is missing.
     OSError
-        The folder is not empty (without `force`), holds other files (with it), or cannot be written.
+        The folder is not empty (without `force`), holds other files (with it), is the current one, or cannot be
+        written.
     TypeError, ValueError
         `images` is no such array, `names` has another length, or a name leads out of the folder.
     """
@@ -206,6 +209,8 @@ def check_replaceable(folder: str | os.PathLike[str], force: bool) -> None:
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file; name a new folder")
+    if Path.cwd().is_relative_to(target.resolve()):  # whoever works in it would be left in a deleted folder
+        raise FileExistsError(f"{target} is the current folder or holds it; name a new one")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not force:
@@ -371,6 +376,10 @@ def listed(causes: dict[str, str]) -> str:
     shown = [f"{_shown(name)} ({_shown(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
     more = len(causes) - _MOST_NAMED
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _shown(text: str) -> str:
