@@ -29,8 +29,8 @@ LAYERS = {
 OWNERS = {
     "numba": {"kernels", "threads"},
     "sklearn": {"estimators/_base.py", "estimators/interop.py"},
-    "typer": {"cli.py"},
-    "rich": {"cli.py", "_progress.py"},
+    "typer": {"cli"},
+    "rich": {"_progress.py"},
 }
 
 

@@ -77,7 +77,7 @@ def test_fit_writes_the_model_the_class_finds(run, rows):
 
 
 def test_sample_follows_the_model_block_by_block(run, model, monkeypatch):
-    monkeypatch.setattr(cli, "_SAMPLE_BLOCK_BYTES", 100 * 3 * 8)
+    monkeypatch.setattr(cli.rows, "_SAMPLE_BLOCK_BYTES", 100 * 3 * 8)
     code, out, err = run("sample", "model.safetensors", "-n", 2050, "-o", "new.npy", "--seed", 1)
     assert (code, err) == (0, "")
     assert "2050" in out

@@ -1,35 +1,19 @@
-"""The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage.
-"""
+"""Commands on rows: fit, sample, info, warmup, demo."""
 
 import json
-import sys
 import time
 import warnings
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from . import __version__
-
-try:
-    import typer
-except ImportError:
-    raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
+from .options import Force, Model, Seed, Threads, check_output, print_table
 
 _SAMPLE_BLOCK_BYTES = 2**26
 _WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
-
-app = typer.Typer(
-    help="Fit Gaussian mixtures to large data, and generate new data from them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 
 class CovarianceType(StrEnum):
@@ -48,48 +32,6 @@ class InitParams(StrEnum):
     kmeans_plus_plus = "k-means++"
     random_from_data = "random_from_data"
     random = "random"
-
-
-Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A model file, as `fastgmm fit` writes it.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-Seed = Annotated[int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with these arguments, by default those of the process, and exit."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        warnings.showwarning = _show_warning
-        try:
-            app(args=arguments, prog_name="fastgmm")
-        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"fastgmm {__version__}")
-        raise typer.Exit
-
-
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Hold the options that stand before a command."""
 
 
 # typer reads the options from the signature, one argument each.
@@ -111,9 +53,7 @@ def fit(
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[InitParams, typer.Option(help="How a start is found.")] = InitParams.kmeans,
     seed: Seed = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, show_default="all that the process may use", help="Threads.")
-    ] = None,
+    threads: Threads = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="One line per iteration.")] = False,
     force: Force = False,
 ) -> None:
@@ -121,10 +61,10 @@ def fit(
 
     The file is mapped, not read: it may be larger than memory.
     """
-    _check_output(output, force)
+    check_output(output, force)
     X = _open_rows(file)
-    from . import GaussianMixture
-    from ._progress import fit_progress
+    from .. import GaussianMixture
+    from .._progress import fit_progress
 
     start = time.perf_counter()
     with fit_progress(every_iteration=verbose) as callback:
@@ -142,7 +82,7 @@ def fit(
         ).fit(X)
     seconds = time.perf_counter() - start
     mixture.save(output)
-    _print_table(
+    print_table(
         {
             "rows": len(X),
             "features": X.shape[1],
@@ -165,9 +105,9 @@ def sample(
     force: Force = False,
 ) -> None:
     """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
-    _check_output(output, force)
-    from . import GaussianMixture
-    from .model.files import replace_atomically
+    check_output(output, force)
+    from .. import GaussianMixture
+    from ..model.files import replace_atomically
 
     mixture = GaussianMixture.load(model)
     n_features = mixture.means_.shape[1]
@@ -183,7 +123,7 @@ def sample(
             X, _ = mixture.sample(min(block_rows, n_samples - first))
             random_state.shuffle(X)  # `sample` groups its rows by component
             file.write(np.ascontiguousarray(X, dtype="<f8").data)
-    _print_table({"rows": n_samples, "features": n_features, "output": output})
+    print_table({"rows": n_samples, "features": n_features, "output": output})
 
 
 def info(
@@ -191,25 +131,44 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print what a model file holds, after checking it."""
-    from .model.persistence import load_mixture
-
-    mixture = load_mixture(model)
-    facts: dict[str, Any] = {
-        **mixture.metadata,
-        "n_components": len(mixture.weights),
-        "n_features": mixture.means.shape[1],
-        "weights": mixture.weights.tolist(),
-    }
+    facts = _facts(model)
     if as_json:
         print(json.dumps(facts))
-    else:
-        facts["weights"] = " ".join(f"{weight:.4g}" for weight in mixture.weights)
-        _print_table(facts)
+        return
+    for name in ("weights", "image_shape", "classes"):
+        if name in facts:
+            facts[name] = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in facts[name])
+    print_table(facts)
+
+
+def _facts(model: Path) -> dict[str, Any]:
+    """Return the content of a file of either kind, without its large arrays."""
+    from ..model.factor_persistence import load_factor_mixture
+    from ..model.files import ModelReader
+    from ..model.persistence import load_mixture
+
+    if ModelReader(model).metadata["covariance_type"] != "low_rank":
+        mixture = load_mixture(model)
+        return {**mixture.metadata, **_sizes(mixture.weights, mixture.means)}
+    parameters, metadata = load_factor_mixture(model)
+    facts: dict[str, Any] = {**metadata, **_sizes(parameters.weights, parameters.means)}
+    facts["n_factors"] = parameters.n_factors
+    if "images" in facts:
+        try:
+            images = json.loads(facts.pop("images"))
+            facts |= {"image_shape": list(images["shape"]), "classes": list(images["classes"])}
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
+    return facts
+
+
+def _sizes(weights: np.ndarray[Any, Any], means: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {"n_components": len(means), "n_features": means.shape[1], "weights": weights.tolist()}
 
 
 def warmup() -> None:
     """Compile everything into the on-disk cache, for instance while a container image is built."""
-    from . import GaussianMixture
+    from .. import GaussianMixture
 
     begin = time.perf_counter()
     rng = np.random.default_rng(0)
@@ -244,17 +203,9 @@ def demo(
     Writes digits.png (real and generated digits side by side) and report.md; takes under a minute on two
     cores.
     """
-    from ._demo import run_demo
+    from .._demo import run_demo
 
     run_demo(output, seed, rows)
-
-
-def _check_output(path: Path, force: bool) -> None:
-    """Refuse an output that would fail or destroy something, before any work is done."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise typer.BadParameter(f"{path} is a folder or in no existing one", param_hint="--output")
-    if path.exists() and not force:
-        raise typer.BadParameter(f"{path} exists; give --force to replace it", param_hint="--output")
 
 
 def _open_rows(file: Path) -> np.ndarray[Any, np.dtype[Any]]:
@@ -266,16 +217,3 @@ def _open_rows(file: Path) -> np.ndarray[Any, np.dtype[Any]]:
     if X.ndim != 2:
         raise ValueError(f"{file} must hold an array of shape (n_samples, n_features), got {X.shape}")
     return X
-
-
-def _print_table(facts: dict[str, Any]) -> None:
-    """Print one `name  value` line each; values from files cannot send control characters to the terminal."""
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        text = f"{name:<{width}}  {value}"
-        print(text if text.isprintable() else ascii(text))
-
-
-app.callback()(common)
-for command in (demo, fit, sample, info, warmup):
-    app.command()(command)

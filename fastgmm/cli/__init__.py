@@ -1,0 +1,68 @@
+"""The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, TextIO
+
+from .. import __version__
+
+try:
+    import typer
+except ImportError:
+    raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
+
+from . import images, rows
+
+app = typer.Typer(
+    help="Fit Gaussian mixtures to large data, and generate new data from them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, by default those of the process, and exit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = _show_warning
+        try:
+            app(args=arguments, prog_name="fastgmm")
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fastgmm {__version__}")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+app.callback()(common)
+for command in (rows.demo, rows.fit, rows.sample, rows.info, rows.warmup):
+    app.command()(command)
+app.add_typer(images.app, name="images")
