@@ -173,6 +173,11 @@ def test_rows_far_out_keep_their_nearest_component(dtype, exponent):
     np.testing.assert_array_equal(labels, [1, 2])
     np.testing.assert_allclose(resp, np.eye(3)[[1, 2]], atol=1e-6)
     assert np.all(norm < -(reach**0.5))
+    # The same for means far out: how large they are says nothing of how sharp a component is.
+    moved = parameters._replace(means=parameters.means + 1e-2 * reach)
+    norm, labels, _ = kernel_scores(X, moved)
+    np.testing.assert_array_equal(labels, [1, 2])
+    assert np.all(norm < -(reach**0.5))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -254,7 +254,7 @@ class MixtureKernels:
         n_components = len(self.parameters.means)
         factors, _ = self.structure.kernel_factors(self.parameters, self.means)
         factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
-        sharpest = np.abs(factors).max()
+        sharpest = self.structure.largest_scale(factors)
         reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
         far = np.flatnonzero(reach > float(np.finfo(self.dtype).max) ** 0.45 / sharpest)
         x = block[far].astype(np.float64)

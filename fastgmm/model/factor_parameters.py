@@ -99,4 +99,7 @@ class LowRank(KernelStructure):
 
     def squared_norm(self, diff: Array, factor: Array, unit: float) -> Array:
         white = diff * (factor[:, 0] / unit)
-        return np.asarray((white**2).sum(axis=1) - ((white @ factor[:, 2:]) ** 2).sum(axis=1))
+        return np.maximum((white**2).sum(axis=1) - ((white @ factor[:, 2:]) ** 2).sum(axis=1), 0.0)
+
+    def largest_scale(self, factors: Array) -> float:
+        return float(factors[:, :, 0].max())  # the offsets, -mean / sd, multiply nothing
