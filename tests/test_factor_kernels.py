@@ -220,7 +220,7 @@ def test_an_em_step_is_the_dense_one(noise, prior, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_em_step_is_the_dense_one_in_every_size(dtype):
-    for n_features, n_factors, n_components in SIZES:
+    for n_features, n_factors, n_components in SIZES[:: -3 if dtype == np.float32 else 3]:
         parameters = random_parameters(n_components, n_features, n_factors)
         # Rows enough that no component's normal equations are nearly singular.
         X = draw(parameters, 50 * n_components + 11).astype(dtype)

@@ -77,7 +77,7 @@ def test_the_objective_never_falls(noise_type, shared_noise, noise_prior, rows):
     for seed in range(5):
         model = Mixture(
             4, 3, noise_type=noise_type, shared_noise=shared_noise, noise_prior=noise_prior, noise_floor=1e-12,
-            init_params="random" if seed % 2 else "kmeans", random_state=seed, tol=0, max_iter=50,
+            init_params="random" if seed % 2 else "kmeans", random_state=seed, tol=0, max_iter=50, n_jobs=1,
         )  # fmt: skip
         quietly(model, rows)
         bounds = np.array(model.lower_bounds_)
