@@ -71,22 +71,23 @@ def assert_same_mixture(one, other, rtol):
 # ---- what a fit promises ----
 
 
-@pytest.mark.parametrize("noise_prior", [None, (2.0, 0.5)], ids=["ml", "map"])
+@pytest.mark.parametrize("noise_prior", [None, (2.0, 0.01)], ids=["ml", "map"])
 @pytest.mark.parametrize(("noise_type", "shared_noise"), STRUCTURES)
 def test_the_objective_never_falls(noise_type, shared_noise, noise_prior, rows):
+    X = rows * np.geomspace(0.03, 1, 8)  # one noise for all of them is a poor fit
     for seed in range(5):
         model = Mixture(
             4, 3, noise_type=noise_type, shared_noise=shared_noise, noise_prior=noise_prior, noise_floor=1e-12,
             init_params="random" if seed % 2 else "kmeans", random_state=seed, tol=0, max_iter=50, n_jobs=1,
         )  # fmt: skip
-        quietly(model, rows)
+        quietly(model, X)
         bounds = np.array(model.lower_bounds_)
         assert model.n_iter_ == 50
         assert model.noise_variance_.min() > 1e-12  # under an active floor the likelihood may fall
         assert np.diff(bounds).min() >= -1e-9 * np.abs(bounds).max(), (seed, np.diff(bounds).min())
         assert np.ptp(model.noise_variance_, axis=1).max() == 0 or noise_type == "diagonal"
         assert np.ptp(model.noise_variance_, axis=0).max() == 0 or not shared_noise
-        assert model.score(rows) == pytest.approx(model.log_likelihood_ / len(rows), rel=1e-12)
+        assert model.score(X) == pytest.approx(model.log_likelihood_ / len(X), rel=1e-12)
 
 
 def test_a_fit_finds_the_mixture_the_rows_come_from():
@@ -145,6 +146,21 @@ def test_weights_of_rows_are_repetitions_and_zero_is_absence(rows, labels):
         Mixture(3, 2, init_params=labels[present], **settings), rows[present], sample_weight=repeats[present]
     )
     assert_same_mixture(weighted, half, 1e-8)
+
+
+def test_a_label_whose_rows_have_no_weight_starts_somewhere(rows, labels):
+    weight = np.where(labels == 1, 0.0, 2.0)
+    model = quietly(Mixture(3, 2, init_params=labels, random_state=0, max_iter=3), rows, sample_weight=weight)
+    assert all(np.isfinite(getattr(model, name)).all() for name in ATTRIBUTES)
+    assert model.score(rows, sample_weight=weight) == pytest.approx(model.log_likelihood_ / weight.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_the_unit_of_weights_does_not_matter(scale, rows, labels):
+    settings = {"init_params": labels, "max_iter": 4, "tol": 0, "random_state": 0}
+    expected = quietly(Mixture(3, 2, **settings), rows)
+    model = quietly(Mixture(3, 2, **settings), rows, sample_weight=np.full(len(rows), scale))
+    assert_same_mixture(model, expected, 1e-9)
 
 
 # ---- starts, stopping ----
