@@ -338,6 +338,25 @@ def test_attributes_set_by_hand_are_never_stale(truth, rows, model):
     np.testing.assert_allclose(model.score_samples(rows), log_likelihood(rows, moved), rtol=1e-11)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("value", [-1.0, 0.0, np.nan])
+def test_variances_of_no_density_are_an_error(value, dtype, truth, rows):
+    model = Mixture.from_parameters(*(np.asarray(array, dtype) for array in truth))
+    model.noise_variance_[:] = value
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="have variances that are not positive"):
+        model.score_samples(rows.astype(dtype))
+
+
+@pytest.mark.parametrize("value", [-0.5, "much"])
+def test_observation_noise_set_after_the_fit_is_checked(value, rows, model):
+    model.set_params(obs_noise=value)
+    for reader in ("score_samples", "predict", "impute", "reconstruct"):
+        with pytest.raises(
+            InvalidParameterError, match="The 'obs_noise' parameter of MixtureOfFactorAnalyzers must be"
+        ):
+            getattr(model, reader)(rows)
+
+
 def test_drawn_rows_have_the_moments_of_the_mixture(truth, model):
     X, y = model.sample(60_000)
     assert (X.dtype, y.dtype) == (np.float64, np.int64)

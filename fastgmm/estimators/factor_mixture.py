@@ -15,7 +15,7 @@ from ..optimization.factor_problem import FactorProblem
 from ..representation.source import ArraySource, summarise_columns, summarise_observed
 from ..threads import thread_limit
 from . import _validation as check
-from ._base import InformationCriteria
+from ._base import InformationCriteria, InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._progress import Callback
 from ._warnings import check_observed, warn_about_result
@@ -364,6 +364,8 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
 
     def _parameters(self) -> FactorParameters:
         """The fitted arrays as they stand now, for rows observed with `obs_noise`."""
+        name, values = type(self).__name__, {"obs_noise": self.obs_noise}  # it may have been set since the fit
+        check.check_parameters(name, values, {"obs_noise": CONSTRAINTS["obs_noise"]}, InvalidParameterError)
         return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
 
     def _previous_parameters(self, n_features: int) -> FactorParameters:

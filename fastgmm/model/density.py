@@ -253,6 +253,13 @@ class MixtureKernels:
             raise NonFiniteRowsError
         n_components = len(self.parameters.means)
         factors, _ = self.structure.kernel_factors(self.parameters, self.means)
+        with np.errstate(over="ignore"):
+            usable = np.isfinite(factors.astype(self.dtype)).all()
+        if not usable:
+            raise ValueError(
+                "The mixture's parameters are not finite, have variances that are not positive, or leave the range of "
+                f"{self.dtype} when they are divided by standard deviations."
+            )
         factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
         sharpest = self.structure.largest_scale(factors)
         reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
