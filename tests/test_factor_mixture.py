@@ -131,6 +131,24 @@ def test_float32_rows_give_the_float64_fit_to_rounding(rows, labels):
     assert fits[1].score_samples(rows.astype(np.float32)).dtype == np.float32
 
 
+def test_float32_rows_near_planes_are_fitted_like_float64(truth):
+    """Components of fewer rows than factors have noise at the floor, 10^8 widths below loadings of the rows' size."""
+    X = np.round(255 * draw(random_parameters(3, 12, 2), 60)).astype(np.float32)
+    settings = {"noise_floor": 1e-6, "random_state": 0, "tol": 0, "max_iter": 12}
+    fits = []
+    for dtype in (np.float64, np.float32):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fits.append(Mixture(10, 6, **settings).fit(X.astype(dtype)))
+    assert (fits[0].loadings_ ** 2 / fits[0].noise_variance_[:, :, None]).sum(axis=(1, 2)).max() > 1e8
+    np.testing.assert_allclose(fits[1].lower_bounds_, fits[0].lower_bounds_, rtol=1e-4)
+    single = Mixture.from_parameters(*(getattr(fits[0], name).astype(np.float32) for name in ATTRIBUTES))
+    expected = single.score_samples(X.astype(np.float64))  # of the same rounded parameters
+    np.testing.assert_allclose(single.score_samples(X), expected, rtol=1e-6)
+    assert single.score_samples(X).dtype == single.predict_proba(X).dtype == np.float32
+    np.testing.assert_allclose(single.predict_proba(X), single.predict_proba(X.astype(np.float64)), atol=1e-6)
+
+
 def test_weights_of_rows_are_repetitions_and_zero_is_absence(rows, labels):
     repeats = np.random.default_rng(5).integers(0, 4, size=len(rows))
     repeated = [np.repeat(array, repeats, axis=0) for array in (rows, labels)]

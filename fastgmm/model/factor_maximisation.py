@@ -11,7 +11,7 @@ from .parameters import TINY, Array
 # A component with less than this share of an equal part of the weight has died; half of the largest replaces it.
 EMPTY = 1e-6
 MOST_RESTARTS = 10  # per component
-RIDGE = 1e-13
+RIDGE = 1e-13  # of the diagonal of E: some roundings
 
 
 @dataclass(frozen=True)
