@@ -13,7 +13,9 @@ from ..model.factor_parameters import FactorParameters
 from ..representation.source import ArraySource, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
-from ._base import InformationCriteria
+from ._base import InformationCriteria, InvalidParameterError
+
+OBS_NOISE = [check.real(0.0)]
 
 
 class FactorScoring(InformationCriteria):
@@ -131,6 +133,8 @@ class FactorScoring(InformationCriteria):
 
     def _parameters(self) -> FactorParameters:
         """The fitted arrays as they stand now, for rows observed with `obs_noise`."""
+        name, values = type(self).__name__, {"obs_noise": self.obs_noise}  # it may have been set since the fit
+        check.check_parameters(name, values, {"obs_noise": OBS_NOISE}, InvalidParameterError)
         return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
 
     def _score_rows(self, source: ArraySource, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:

@@ -15,7 +15,7 @@ from ..representation.source import ArraySource, ColumnSummary, summarise_column
 from ..threads import thread_limit
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
-from ._factor_scoring import FactorScoring
+from ._factor_scoring import OBS_NOISE, FactorScoring
 from ._progress import Callback
 from ._stacking import stacked
 from ._warnings import check_observed, warn_about_result
@@ -28,7 +28,7 @@ CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name n
     "shared_noise": check.BOOLEAN,
     "noise_floor": [check.positive()],
     "noise_prior": [check.NONE, check.one_of("auto"), check.ARRAY_LIKE],
-    "obs_noise": [check.real(0.0)],
+    "obs_noise": OBS_NOISE,
     "init_params": [check.one_of("kmeans", "random"), check.ARRAY_LIKE],
     "missing": [check.one_of("raise", "em")],
 }

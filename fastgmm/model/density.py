@@ -77,6 +77,7 @@ class MixtureKernels:
     ----------
     parameters : MixtureParameters or FactorParameters
     dtype : float32 or float64
+        Of the rows. Factor analysers whose densities float32 has no digits for compute in float64.
     shift : ndarray of shape (n_features,), default: the mean of the mixture
         Subtracted from rows and means in float64, so that a common offset costs no digits.
     """
@@ -89,6 +90,9 @@ class MixtureKernels:
             assert isinstance(parameters, MixtureParameters)
             parameters = as_full(parameters)  # a shared factor cannot be zero for the noise alone
         self.parameters, self.dtype = parameters, np.dtype(dtype)
+        if isinstance(parameters, FactorParameters):
+            self.dtype = parameters.precision(self.dtype)
+        self._converts = self.dtype != dtype
         self.structure = structure_of(parameters)
         n_components, n_features = parameters.means.shape
         self.shift = parameters.weights @ parameters.means if shift is None else shift
@@ -125,10 +129,14 @@ class MixtureKernels:
         """Cut blocks into what one call may take, so that control returns to Python several times a second."""
         from ..kernels import parallel
 
-        size = parallel.rows_per_call(self.structure.flops_per_row(*self.parameters.means.shape), bytes_per_row)
+        n_components, n_features = self.parameters.means.shape
+        if self._converts:
+            bytes_per_row = max(bytes_per_row, self.dtype.itemsize * n_features)
+        size = parallel.rows_per_call(self.structure.flops_per_row(n_components, n_features), bytes_per_row)
         for start, block in rows:
             for first in range(0, len(block), size):
-                yield start + first, _read_only(block[first : first + size])
+                part = block[first : first + size]
+                yield start + first, _read_only(part.astype(self.dtype, copy=False) if self._converts else part)
 
     def accumulate(
         self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None, hard: bool = False
@@ -214,11 +222,11 @@ class MixtureKernels:
         for first, block in self.calls(rows):
             last = first + len(block)
             block_rows, n_slots = self._plan(len(block))
+            wanted = (log_prob_norm, labels, resp, log_prob)
+            given = [None if array is None else array[first:last] for array in wanted]
+            empty = (no_norm, _NO_LABELS, no_matrix, no_matrix)
             output = ScoreOutput(
-                no_norm if log_prob_norm is None else log_prob_norm[first:last],
-                _NO_LABELS if labels is None else labels[first:last],
-                no_matrix if resp is None else resp[first:last],
-                no_matrix if log_prob is None else log_prob[first:last],
+                *(none if array is None else self._buffer(array) for array, none in zip(given, empty, strict=True))
             )
             totals = np.zeros((n_slots, 2))
             no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
@@ -229,6 +237,14 @@ class MixtureKernels:
             )
             if totals[:, 1].any():
                 self._score_far(block, output)
+            for array, computed in zip(given, output, strict=True):
+                if array is not None and computed is not array:
+                    array[...] = computed
+
+    def _buffer(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array itself if the kernels can write into it, else one of their dtype."""
+        other = array.dtype.kind == "f" and array.dtype != self.dtype
+        return np.empty(array.shape, self.dtype) if other else array
 
     def log_likelihood(
         self, rows: Rows, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
@@ -253,8 +269,15 @@ class MixtureKernels:
             raise NonFiniteRowsError
         n_components = len(self.parameters.means)
         factors, _ = self.structure.kernel_factors(self.parameters, self.means)
+        with np.errstate(over="ignore"):
+            usable = np.isfinite(factors.astype(self.dtype)).all()
+        if not usable:
+            raise ValueError(
+                "The mixture's parameters are not finite, have variances that are not positive, or leave the range of "
+                f"{self.dtype} when they are divided by standard deviations."
+            )
         factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
-        sharpest = np.abs(factors).max()
+        sharpest = self.structure.largest_scale(factors)
         reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
         far = np.flatnonzero(reach > float(np.finfo(self.dtype).max) ** 0.45 / sharpest)
         x = block[far].astype(np.float64)

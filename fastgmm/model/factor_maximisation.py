@@ -11,6 +11,7 @@ from .parameters import TINY, Array
 # A component with less than this share of an equal part of the weight has died; half of the largest replaces it.
 EMPTY = 1e-6
 MOST_RESTARTS = 10  # per component
+RIDGE = 1e-13  # of the diagonal of E: some roundings
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,16 @@ class FactorMaximiser:
 
 def _solve(latent: Array, cross: Array) -> Array:
     """Y E^-1 for E (n_components, n_own, size, size) and Y (n_components, n_features, size)."""
+    try:
+        return _solved(latent, cross)
+    except np.linalg.LinAlgError:
+        # A component of fewer rows than factors, with loadings of 10^8 noise widths: E has directions without digits,
+        # along which any loading is as good as another. Scaled by its diagonal, what is added is the rounding of E.
+        diagonal = np.einsum("kdll->kdl", latent)
+        return _solved(latent + RIDGE * diagonal[..., None] * np.eye(latent.shape[-1]), cross)
+
+
+def _solved(latent: Array, cross: Array) -> Array:
     if latent.shape[1] == 1:
         return np.asarray(np.swapaxes(np.linalg.solve(latent[:, 0], np.swapaxes(cross, 1, 2)), 1, 2))
     return np.asarray(np.linalg.solve(latent, cross[..., None])[..., 0])

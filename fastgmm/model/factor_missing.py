@@ -37,6 +37,7 @@ def distances(x: Array, visible: Array, parameters: FactorParameters) -> tuple[A
         projected = np.ascontiguousarray((white @ W).T)
         log_det = _eliminate_inplace(M, projected)
         distance[:, k] = np.einsum("nd,nd->n", white, white) - (projected**2).sum(axis=0)
+        np.maximum(distance[:, k], 0.0, out=distance[:, k])  # a rounding error may be below; NaN stays
         constant[:, k] = -0.5 * (log_det + visible @ log_noise[k] + log_norm)
     with np.errstate(divide="ignore"):
         return distance, constant + np.log(parameters.weights)

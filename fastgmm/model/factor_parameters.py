@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .parameters import Array, UniformNoise
 from .structure import KernelStructure
+
+MOST_SIGNAL = 2.0**18  # |W|^2 up to which float32 knows log-densities to a few hundredths of a nat
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class FactorParameters:
     def scaled_loadings(self) -> Array:
         """W = loadings / sd, in the notation of kernels/low_rank.py."""
         return self.loadings / np.sqrt(self.noise_variance)[:, :, None]
+
+    def precision(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """What the kernels compute in: float64 where float32 has no digits left for rows of `dtype`.
+
+        A row of a component has |u|^2 of about |W|^2, of which a few units remain: float32 takes 1e-7 of it.
+        """
+        if (self.scaled_loadings**2).sum(axis=(1, 2)).max() <= MOST_SIGNAL:
+            return dtype
+        return np.dtype(np.float64)
 
     @cached_property
     def cholesky(self) -> Array:
@@ -99,4 +110,7 @@ class LowRank(KernelStructure):
 
     def squared_norm(self, diff: Array, factor: Array, unit: float) -> Array:
         white = diff * (factor[:, 0] / unit)
-        return np.asarray((white**2).sum(axis=1) - ((white @ factor[:, 2:]) ** 2).sum(axis=1))
+        return np.maximum((white**2).sum(axis=1) - ((white @ factor[:, 2:]) ** 2).sum(axis=1), 0.0)
+
+    def largest_scale(self, factors: Array) -> float:
+        return float(factors[:, :, 0].max())  # the offsets, -mean / sd, multiply nothing

@@ -90,12 +90,12 @@ class FactorPass:
         kernels = MixtureKernels(parameters, self.dtype, self.shift)
         n_components, n_features = parameters.means.shape
         parts = -(-SLOTS // n_components)
-        row_factors = _row_factors(parameters, self.shift, self.dtype)
+        row_factors = _row_factors(parameters, self.shift, kernels.dtype)
         n_padded, n_rows = row_factors.shape[2], row_factors.shape[1]
         slots = n_components * parts
         sums = FactorSums(np.zeros((slots, n_rows, n_padded)), np.zeros((slots, n_rows - 1, n_rows - 1)))
         log_likelihood, n_far = 0.0, 0
-        for first, block in kernels.calls(self.rows(), self.dtype.itemsize * n_components):
+        for first, block in kernels.calls(self.rows(), kernels.dtype.itemsize * n_components):
             weight = None if self.sample_weight is None else self.sample_weight[first : first + len(block)]
             total, far = self._add_block(kernels, block, weight, row_factors, parts, sums)
             log_likelihood += total
@@ -116,8 +116,8 @@ class FactorPass:
         from ..kernels import parallel
         from ..kernels.low_rank import accumulate_slot
 
-        resp = np.empty((len(block), len(row_factors)), self.dtype)
-        log_prob_norm = np.empty(len(block), self.dtype)
+        resp = np.empty((len(block), len(row_factors)), block.dtype)
+        log_prob_norm = np.empty(len(block), block.dtype)
         kernels.score([(0, block)], log_prob_norm, resp=resp)
         values = log_prob_norm.astype(np.float64)
         present = np.ones(len(block), bool) if weight is None else weight > 0

@@ -45,6 +45,10 @@ class KernelStructure(ABC):
     def squared_norm(self, diff: Array, factor: Array, unit: float) -> Array:
         """Squared distances of rows x - mean, (n_rows,), by a component's kernel factor over `unit`, in NumPy."""
 
+    def largest_scale(self, factors: Array) -> float:
+        """The largest number that kernel factors multiply a difference by: the `unit` that makes them at most 1."""
+        return float(np.abs(factors).max())
+
 
 class CovarianceStructure(KernelStructure):
     """What the layers above need to know of a covariance type whose covariances are arrays."""

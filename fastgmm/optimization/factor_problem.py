@@ -113,7 +113,8 @@ class FactorProblem:
         loadings = np.empty((*shape, self.n_factors))
         for k in range(self.n_components):
             members = np.flatnonzero(labels == k)
-            weights[k] = max(len(members) if weight is None else weight[members].sum(), 1e-3)
+            mass = len(members) if weight is None else weight[members].sum()
+            weights[k] = max(mass, 1e-3 if weight is None else 1e-3 * weight.mean())
             if len(members) > CLUSTER_ROWS:
                 members = rng.choice(members, CLUSTER_ROWS, replace=False)
             if not len(members):
