@@ -9,6 +9,9 @@ import pytest
 
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
 from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.model.factor_maximisation import FactorMaximiser
+from fastgmm.model.factor_missing import GapsPass, VisiblePass, find_gaps
+from fastgmm.model.factor_parameters import FactorParameters
 from tests.reference_factor_mixture import covariance, em_step_missing, expectations, impute, log_likelihood, log_prob
 from tests.test_factor_reference import draw, hide, random_parameters
 
@@ -218,3 +221,19 @@ def test_rows_beyond_the_range_of_squares_end_a_fit_with_their_number(missing, d
     with pytest.raises(ValueError, match="1 rows are so far from every component"):
         model.fit(X)
     np.testing.assert_array_equal(model.means_, truth.means)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_complete_rows_take_the_fast_way_to_the_same_step(weighted, truth):
+    X = draw(truth, 90)
+    X[::3, 2] = X[1::9, 5] = np.nan
+    weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float) if weighted else None
+    gaps = find_gaps([(0, X[:50]), (50, X[50:])], len(X))
+    np.testing.assert_array_equal(gaps, np.isnan(X).any(axis=1))
+    parameters = FactorParameters(*truth)
+    apart = GapsPass(lambda: [(0, X[:50]), (50, X[50:])], gaps, np.float64, truth.means[0], weight)(parameters)
+    together = VisiblePass(lambda: [(0, X)], weight)(parameters)
+    assert apart.log_likelihood == pytest.approx(together.log_likelihood, rel=1e-12)
+    steps = [FactorMaximiser()(statistics) for statistics in (apart, together)]
+    for name in ("weights", "means", "loadings", "noise_variance"):
+        np.testing.assert_allclose(*(getattr(step, name) for step in steps), rtol=1e-9, atol=1e-10)

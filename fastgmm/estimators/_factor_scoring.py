@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model import sampling
-from ..model.factor_missing import blocks_of, expected_rows, impute_visible, score_visible
+from ..model.density import MixtureKernels, Rows
+from ..model.factor_missing import blocks_of, expected_rows, find_gaps, impute_visible, score_visible, selected
 from ..model.factor_parameters import FactorParameters
-from ..representation.source import ArraySource, summarise_columns
+from ..representation.source import ArraySource
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InformationCriteria, InvalidParameterError
@@ -67,13 +68,14 @@ class FactorScoring(InformationCriteria):
         ----------
         X : array-like of shape (n_samples, n_features)
         mode : {'mean', 'sample'}, default='mean'
-            The conditional mean, or a draw from the conditional distribution: component, factors and noise (an int
-            `random_state` gives the same draw at every call).
+            The conditional mean, or a draw from the conditional distribution: component, factors and the model's own
+            noise, without `obs_noise` (an int `random_state` gives the same draw at every call).
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), float32 if X is, else float64
+        ndarray of shape (n_samples, n_features), float32 if X and the model are, else float64
         """
+        self._check_is_fitted()
         noise = np.asarray(self.noise_variance_, np.float64)
         return self._given_visible(X, mode, partial(impute_visible, noise_variance=noise))
 
@@ -89,7 +91,7 @@ class FactorScoring(InformationCriteria):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), float32 if X is, else float64
+        ndarray of shape (n_samples, n_features), float32 if X and the model are, else float64
         """
         return self._given_visible(X, mode, expected_rows)
 
@@ -138,12 +140,25 @@ class FactorScoring(InformationCriteria):
         return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
 
     def _score_rows(self, source: ArraySource, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
-        if self.missing != "em" or summarise_columns(source).finite:
+        gaps = find_gaps(source.chunks(), source.n_samples) if self.missing == "em" else np.zeros(0, bool)
+        if not gaps.any():
             super()._score_rows(source, parameters, **outputs)
             return
         check.raise_infinite(source, self._column_names())
-        with thread_limit(self.n_jobs):
-            score_visible(source.chunks(), parameters, **outputs)
+        kernels = MixtureKernels(parameters, source.dtype)
+
+        def score_gaps(rows: Rows, **parts: NDArray[Any]) -> None:
+            score_visible(rows, parameters, **parts)
+
+        for wanted, score in ((gaps, score_gaps), (~gaps, kernels.score)):
+            index = np.flatnonzero(wanted)
+            with thread_limit(self.n_jobs):
+                for first, block in selected(source.chunks(), wanted):
+                    of = index[first : first + len(block)]
+                    parts = {name: np.empty((len(of), *out.shape[1:]), out.dtype) for name, out in outputs.items()}
+                    score([(0, block)], **parts)
+                    for name, part in parts.items():
+                        outputs[name][of] = part
 
     def _total_log_likelihood(
         self,

@@ -71,8 +71,8 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
         Number of starts; the one of largest bound is kept.
     init_params : {'kmeans', 'random'} or array-like of shape (n_samples,), default='kmeans'
         Each component starts from the principal components of a cluster of k-means (of at most max(10,000,
-        300 n_components) rows and max(256, n_features / 8) features, drawn at random, in the units of the data), of a
-        random group of rows, or of the rows with its label.
+        300 n_components) rows and max(256, n_features / 8) features, drawn at random, in the units of the data; up to
+        256 MiB), of a random group of rows, or of the rows with its label among the rows drawn.
     missing : {'raise', 'em'}, default='raise'
         'em': NaN is a value that was not observed, in `fit` (exact EM for the visible values) and in scoring.
     random_state : int, RandomState or None, default=None
@@ -156,6 +156,10 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
         self.callback = callback
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
+        return np.asarray(self.fit(X, y, sample_weight).predict(X))
 
     @classmethod
     def from_parameters(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.factor_maximisation import FactorMaximiser
-from ..model.factor_missing import VisiblePass
+from ..model.factor_missing import GapsPass, find_gaps
 from ..model.factor_parameters import FactorParameters
 from ..model.factor_statistics import FactorPass
 from ..model.parameters import Array
@@ -48,10 +48,12 @@ class FactorProblem:
         """Sum of the rows' weights."""
         return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
 
-    def expectation(self) -> FactorPass | VisiblePass:
+    def expectation(self) -> FactorPass | GapsPass:
         """The pass over all rows that EM repeats."""
         if self.has_missing:
-            return VisiblePass(self.source.chunks, self.sample_weight)
+            source = self.source
+            gaps = find_gaps(source.chunks(), source.n_samples)
+            return GapsPass(source.chunks, gaps, source.dtype, self.columns.mean, self.sample_weight)
         return FactorPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
 
     def begun(self, parameters: FactorParameters) -> FactorParameters:
