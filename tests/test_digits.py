@@ -1,4 +1,4 @@
-"""What the image models must reach on real digits: 4,000 to learn from, 1,000 held out (tables: benchmarks/README.md)."""
+"""What the image models must reach on real digits: 4,000 to learn from, 1,000 held out (benchmarks/README.md)."""
 
 from __future__ import annotations
 
