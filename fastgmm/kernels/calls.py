@@ -8,7 +8,9 @@ number and memory to work with. Wrappers that unpacked the seventeen arrays of a
 precision and again for prange, took a second to compile.
 """
 
+import ctypes
 import gc
+from array import array
 from contextlib import contextmanager
 
 import numba
@@ -60,28 +62,33 @@ def address_for(function, arguments):
     return _addresses[key]
 
 
+def _start(values):
+    """Address of an array's first item; through a writable buffer in 0.2 us, by NumPy's attribute in 1 us."""
+    if values.flags.carray and values.size:
+        return ctypes.addressof(ctypes.c_char.from_buffer(values))
+    return values.ctypes.data if values.size else 0
+
+
 def packed(arguments):
-    """Arguments (integers, C-contiguous arrays, tuples of them) as machine code lays them out, in words of 8 bytes.
+    """Arguments (integers, arrays, tuples of them) as machine code lays them out, in words of 8 bytes.
 
     An array is owner, parent, numbers of items and of their bytes, address, shape and strides. The owner is null: who
     calls keeps the arrays alive.
     """
     words = []
     for argument in arguments:
-        if isinstance(argument, np.ndarray):
-            address = argument.ctypes.data if argument.size else 0  # 1 us, two thirds of the time for an array
-            words += (0, 0, argument.size, argument.itemsize, address, *argument.shape, *argument.strides)
-        elif isinstance(argument, tuple):
-            words += packed(argument)
-        else:
-            words.append(argument)
-    return words
+        for entry in argument if isinstance(argument, tuple) else (argument,):
+            if isinstance(entry, np.ndarray):
+                words += (0, 0, entry.size, entry.itemsize, _start(entry), *entry.shape, *entry.strides)
+            else:
+                words.append(entry)
+    return array("q", words)
 
 
 def aligned_bytes(n_bytes):
     """Memory on a multiple of ALIGNMENT: what keeps it, and the address."""
     memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
-    return memory, -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+    return memory, -(-_start(memory) // ALIGNMENT) * ALIGNMENT
 
 
 @intrinsic

@@ -100,8 +100,8 @@ def run_slots(run_slot, n_slots, n_bytes, *arguments):
             run_slot((arguments,), slot, np.empty(n_bytes, np.uint8))
         return
     address = address_for(run_slot, arguments)
-    frame = np.array(packed(arguments), np.int64)  # whose memory must last as long as the calls, like the arguments
-    pointer = frame.ctypes.data
+    frame = packed(arguments)  # must last as long as the calls, like the arguments
+    pointer, _ = frame.buffer_info()
     n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
     forked = os.getpid() != _imported_by
     if n_slots == 1 or engine == "pool" or (engine == "auto" and forked):

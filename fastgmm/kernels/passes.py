@@ -180,24 +180,6 @@ class BlockFunctions(NamedTuple):
     hard: int
 
 
-class Block(NamedTuple):
-    """A block at work, in the dtype of X, rows along the last axis.
-
-    xt: (n_features, block), transposed and shifted; resp: (n_components, block); mahalanobis: likewise, or empty where
-    the covariance type keeps no distances; weight, peak, total, log_prob_norm: (block,); scratch: (n_features + 8,
-    block), whose last four rows these are.
-    """
-
-    xt: np.ndarray
-    resp: np.ndarray
-    mahalanobis: np.ndarray
-    weight: np.ndarray
-    peak: np.ndarray
-    total: np.ndarray
-    log_prob_norm: np.ndarray
-    scratch: np.ndarray
-
-
 def workspace_bytes(block, parameters, functions):
     """Bytes that `run_slot` works with."""
     n_components, n_features = parameters.means.shape
@@ -206,48 +188,60 @@ def workspace_bytes(block, parameters, functions):
 
 
 @jit(by_address=True)
-def e_step_of_fit(X, resp, first, parameters, functions, totals, output, block):
-    """Fill block.resp and log_prob_norm from the parameters, and add to `totals`."""
-    count = min(block.weight.shape[0], X.shape[0] - first)
-    scoring = (block.xt, parameters, block.scratch, block.mahalanobis, block.weight, X, first + block.weight.shape[0])
-    call(functions.compute_resp, (*scoring, False, block.resp, block.peak, block.total))
-    compute_log_prob_norm(block.peak, block.total, block.log_prob_norm)
-    totals[0] += weighted_sum(block.log_prob_norm, block.weight, count)
-    totals[1] += count_far(block.peak, count)
+def e_step_of_fit(arguments, slot, first, xt, block_resp, mahalanobis, scratch):
+    """Score the block of the rows from `first` on: block_resp, and two numbers to add to the slot's totals.
+
+    arguments, slot: those of `run_slot`, by address because handing over the 170 words they stand for took a tenth of
+    the time of a block of two features; xt: (n_features, block), the block; block_resp: (n_components, block);
+    mahalanobis: likewise, or empty where the covariance type keeps no distances; scratch: (n_features + 8, block),
+    whose last four rows are the weights, on entry, and what the scoring leaves.
+    """
+    X, _, _, _, parameters, functions, statistics, output = arguments[0]
+    weight, peak, total, log_prob_norm = scratch[-4], scratch[-3], scratch[-2], scratch[-1]
+    block = weight.shape[0]
+    count = min(block, X.shape[0] - first)
+    scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
+    call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
+    compute_log_prob_norm(peak, total, log_prob_norm)
+    statistics.totals[slot, 0] += weighted_sum(log_prob_norm, weight, count)
+    statistics.totals[slot, 1] += count_far(peak, count)
     if output.log_prob_norm.shape[0] > 0:
-        write_rows(block.log_prob_norm, first, count, output.log_prob_norm)
+        write_rows(log_prob_norm, first, count, output.log_prob_norm)
 
 
 @jit(by_address=True)
-def e_step_in_general(X, resp, first, parameters, functions, totals, output, block):
-    """`e_step_of_fit` with given or hard responsibilities and all outputs: half of the time to compile a pass.
+def e_step_in_general(arguments, slot, first, xt, block_resp, mahalanobis, scratch):
+    """`e_step_of_fit` with given or hard responsibilities and all outputs, which take half as long to compile as a fit.
 
-    Without outputs or given responsibilities it is a fit's.
+    Without outputs and given responsibilities it is a fit's.
     """
-    count = min(block.weight.shape[0], X.shape[0] - first)
-    scoring = (block.xt, parameters, block.scratch, block.mahalanobis, block.weight, X, first + block.weight.shape[0])
+    X, _, resp, _, parameters, functions, statistics, output = arguments[0]
+    weight, peak, total, log_prob_norm = scratch[-4], scratch[-3], scratch[-2], scratch[-1]
+    block = weight.shape[0]
+    count = min(block, X.shape[0] - first)
+    scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
     labels, log_prob = output.labels.shape[0] > 0, output.log_prob.shape[0] > 0
     given, writes = resp.shape[0] > 0, output.log_prob_norm.shape[0] + output.resp.shape[0] > 0
-    if labels or log_prob or (given and block.mahalanobis.shape[0] > 0):  # or for the distances alone
-        call(functions.compute_resp, (*scoring, True, block.resp, block.peak, block.total))
+    if labels or log_prob or (given and mahalanobis.shape[0] > 0):  # or for the distances alone
+        call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
     if log_prob:
-        write_log_prob(block.resp, first, count, output.log_prob)
+        write_log_prob(block_resp, first, count, output.log_prob)
     if labels:
-        write_labels(block.total, first, count, output.labels)
+        write_labels(total, first, count, output.labels)
     if not given and (writes or not (labels or log_prob)):
-        call(functions.compute_resp, (*scoring, functions.hard > 0, block.resp, block.peak, block.total))
+        call(functions.compute_resp, (*scoring, functions.hard > 0, block_resp, peak, total))
         if functions.hard > 0:
-            harden_inplace(block.resp, block.weight, block.total)
-        compute_log_prob_norm(block.peak, block.total, block.log_prob_norm)
-        totals[0] += weighted_sum(block.log_prob_norm, block.weight, count)
+            harden_inplace(block_resp, weight, total)
+        compute_log_prob_norm(peak, total, log_prob_norm)
+        statistics.totals[slot, 0] += weighted_sum(log_prob_norm, weight, count)
     if given:
-        load_resp(resp, block.weight, first, count, block.resp)
+        load_resp(resp, weight, first, count, block_resp)
     else:
-        totals[1] += count_far(block.peak, count)
+        statistics.totals[slot, 1] += count_far(peak, count)
     if output.resp.shape[0] > 0:
-        write_resp(block.resp, first, count, output.resp)
+        write_resp(block_resp, first, count, output.resp)
     if output.log_prob_norm.shape[0] > 0:
-        write_rows(block.log_prob_norm, first, count, output.log_prob_norm)
+        write_rows(log_prob_norm, first, count, output.log_prob_norm)
 
 
 _block_functions: dict[object, BlockFunctions] = {}
@@ -274,11 +268,12 @@ def block_functions(module, parameters, general):
     scoring = (values[2], kind, *(values[2],) * 2, values[1], *where, numba.boolean, values[2], *(values[1],) * 2)
     offsets = numba.types.Array(numba.int64, 1, "C")
     adding = (values[2], values[2], sums[1], values[2], offsets, kind, values[2], sums[2], sums[3])
-    given = numba.types.Array(numba.float64, 2, "C", readonly=True)
+    weight, given = (numba.types.Array(numba.float64, n, "C", readonly=True) for n in (1, 2))
     functions = numba.types.NamedUniTuple(numba.int64, 5, BlockFunctions)
+    statistics = numba.types.NamedTuple((sums[2], sums[2], sums[3], sums[4]), SlotStatistics)
     output = numba.types.NamedTuple((values[1], offsets, values[2], values[2]), ScoreOutput)
-    block = numba.types.NamedTuple((*(values[2],) * 3, *(values[1],) * 4, values[2]), Block)
-    stepping = (rows, given, numba.int64, kind, functions, sums[1], output, block)
+    arguments = numba.types.Tuple((rows, weight, given, numba.int64, kind, functions, statistics, output))
+    stepping = (numba.types.CPointer(arguments), numba.int64, numba.int64, *(values[2],) * 4)
     _block_functions[key] = BlockFunctions(
         address_of(e_step_in_general if general else e_step_of_fit, stepping),
         address_of(compute_resp, scoring),
@@ -297,7 +292,7 @@ def run_slot(arguments, slot, workspace):
     Arrays without entries are not wanted: `sample_weight` of length 0 means weight 1, and without `resp`
     responsibilities come from the parameters. Statistics are added to, not cleared; X is read only.
     """
-    X, sample_weight, resp, size, parameters, functions, statistics, output = arguments[0]
+    X, sample_weight, _, size, parameters, functions, statistics, output = arguments[0]
     n_components, n_features = parameters.means.shape
     n_kept, row = n_components * functions.keeps_distances, size * parameters.means.itemsize
     xt = rows_at(workspace, 0, n_features, size, parameters.means)
@@ -308,9 +303,7 @@ def run_slot(arguments, slot, workspace):
     end += (n_features + 8) * row
     active = rows_at(workspace, end, 1, size, output.labels)[0]
     block_sum = rows_at(workspace, end + 8 * size, 1, n_components, statistics.totals)[0]
-    weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
-    block = Block(xt, block_resp, mahalanobis, weight, peak, total, scratch[n_features + 7], scratch)
-    totals = statistics.totals[slot]
+    weight = scratch[n_features + 4]
     accumulates = statistics.sum_resp.shape[0] > 0
     xt[:] = 0
     lower, upper = slot_bounds((X.shape[0] + size - 1) // size, statistics.totals.shape[0], slot)
@@ -319,7 +312,7 @@ def run_slot(arguments, slot, workspace):
         count = min(size, X.shape[0] - first)
         load_block(X, first, count, parameters.shift, xt)
         load_weight(sample_weight, first, count, weight)
-        call(functions.e_step, (X, resp, first, parameters, functions, totals, output, block))
+        call(functions.e_step, (arguments, slot, first, xt, block_resp, mahalanobis, scratch))
         if accumulates:
             sum_first, sum_outer = statistics.sum_first[slot], statistics.sum_outer[slot]
             sum_rows(block_resp, block_sum)
