@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from fastgmm.kernels import simd
-from fastgmm.kernels.passes import aligned_rows
+from fastgmm.kernels.calls import aligned_bytes
 
 CHAINS = 10  # independent accumulators: two pipes times four cycles of latency need at least eight
 STEPS = 8
@@ -52,9 +52,11 @@ def _multiply_add_tiles(x: np.ndarray, scale: float, shift: float, n_repeats: in
             simd.store(c, x, 0, p)
 
 
-@numba.njit
-def _aligned(n_rows: int, n_columns: int, like: np.ndarray) -> np.ndarray:
-    return aligned_rows(n_rows, n_columns, like)
+def _aligned(n_rows: int, n_columns: int, dtype: np.dtype) -> np.ndarray:
+    n_bytes = n_rows * n_columns * dtype.itemsize
+    memory, start = aligned_bytes(n_bytes)
+    skip = start - memory.ctypes.data
+    return memory[skip : skip + n_bytes].view(dtype).reshape(n_rows, n_columns)
 
 
 def measure_fma_peak(dtype: str, n_threads: int, seconds: float = 0.5) -> float:
@@ -63,7 +65,7 @@ def measure_fma_peak(dtype: str, n_threads: int, seconds: float = 0.5) -> float:
     The better of two loops, since neither is the faster one on every processor.
     """
     scalar = np.dtype(dtype).type
-    arrays = [_aligned(CHAINS, 256, np.zeros((0, 0), dtype)) for _ in range(n_threads)]
+    arrays = [_aligned(CHAINS, 256, np.dtype(dtype)) for _ in range(n_threads)]
     scale, shift, n_repeats = scalar(0.01), scalar(0.5), 4000
     flops = 2.0 * n_threads * n_repeats * arrays[0].size * STEPS
     best = 0.0

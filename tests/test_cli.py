@@ -258,7 +258,7 @@ import numpy as np
 from fastgmm import GaussianMixture
 warnings.simplefilter("ignore")
 rows = np.random.default_rng(0).standard_normal((50_000, 5))
-for X in (rows, rows[:300]):
+for X in (rows, rows[:300], rows[:, :2]):
     for covariance_type in ("full", "tied", "diag", "spherical"):
         for dtype in ("float32", "float64"):
             mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0, max_iter=2)

@@ -11,6 +11,7 @@ import pytest
 
 from fastgmm.kernels import elementary, exponential, passes, simd
 from fastgmm.kernels._compile import FASTMATH
+from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, python_rows_at, rows_at
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels
 from fastgmm.model.expectation import StatisticsPass
@@ -37,9 +38,14 @@ def _map_exp_of_tiles(x, out):
         simd.store(exponential.exp(simd.load(x, 0, p, 1, 1)), out, 0, p)
 
 
-@numba.njit
 def _aligned(n_rows, block, like):
-    return passes.aligned_rows(n_rows, block, like)
+    memory, start = aligned_bytes(n_rows * block * like.itemsize)
+    return python_rows_at(memory[start - memory.ctypes.data :], 0, n_rows, block, like)
+
+
+@numba.njit
+def _fill_rows(workspace, offset, out):
+    rows_at(workspace, offset, out.shape[0], out.shape[1], out)[:] = out
 
 
 @numba.njit(fastmath=set(FASTMATH))
@@ -216,10 +222,14 @@ def test_every_kernel_compiles_once_per_precision():
     assert len(module.compute_resp.signatures) == len(module.accumulate_block.signatures) == 2
 
 
-def test_blocks_are_aligned_to_cache_lines():
-    for like in (np.empty((1, 1)), np.empty((1, 1), np.float32)):
-        for _ in range(5):
-            assert _aligned(5, 48, like).ctypes.data % 64 == 0
+def test_rows_of_a_workspace_are_aligned_and_where_they_should_be():
+    for dtype in (np.float64, np.float32, np.int64):
+        rows = np.arange(30, dtype=dtype).reshape(5, 6)
+        memory, start = aligned_bytes(512)
+        assert start % ALIGNMENT == 0
+        assert 0 <= start - memory.ctypes.data < ALIGNMENT
+        _fill_rows(start, 128, rows)
+        np.testing.assert_array_equal(python_rows_at(memory[start - memory.ctypes.data :], 128, 5, 6, rows), rows)
 
 
 RESULTS_OF_EVERY_TYPE = """
@@ -282,8 +292,8 @@ def test_types_compiled_in_different_processes_do_not_mix(tmp_path):
 # The smallest function that is kept on disk.
 ENTRY = """
 import numpy as np
-from fastgmm.kernels.columns import summarise_columns_slot
-summarise_columns_slot(np.ones((3, 1)), np.empty(0), np.zeros(1), np.empty((1, 5, 1)), 0)
+from fastgmm.kernels import columns, parallel
+parallel.run_slots(columns.summarise_columns_slot, 1, 0, np.ones((3, 1)), np.empty(0), np.zeros(1), np.empty((1, 5, 1)))
 """
 
 

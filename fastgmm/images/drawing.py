@@ -23,7 +23,7 @@ def draw_rows(
 
     cumulative = np.cumsum(parameters.weights)
     loadings = np.ascontiguousarray(np.swapaxes(parameters.loadings, 1, 2)) * np.sqrt(temperature)
-    spread = np.sqrt(temperature * parameters.noise_variance)
+    means, spread = np.ascontiguousarray(parameters.means), np.sqrt(temperature * parameters.noise_variance)
     components = np.empty(len(out), np.int64)
     last = first + len(out)
     for start in range(first // PAGE * PAGE, last, BLOCK):
@@ -35,8 +35,8 @@ def draw_rows(
         # No matrix product: its last bits depend on how many rows it is asked for.
         parallel.run_slots(
             combine_factors,
-            n_slots,
-            *(k, factors, residual, parameters.means, loadings, spread, 0.0, 1.0, block, n_slots),
+            *(n_slots, 0),
+            *(k, factors, residual, means, loadings, spread, np.array([0.0, 1.0]), block, n_slots),
         )
         components[rows.start - first : rows.stop - first] = k
     return components

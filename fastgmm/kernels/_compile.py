@@ -21,7 +21,10 @@ from pathlib import Path
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
+
+from ._parts import PartCompiler
 
 AS_WRITTEN: frozenset[str] = frozenset()
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
@@ -153,6 +156,8 @@ def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, by_addr
             nogil=True,
             error_model="numpy",
             boundscheck=False,
+            pipeline_class=Compiler if entry or by_address else PartCompiler,
+            _nrt=entry,
         )(function)
         # Under NUMBA_DISABLE_JIT=1 the dispatcher is the function itself.
         if (entry or by_address) and dispatcher is not function and cache_folder() is not None:

@@ -47,9 +47,9 @@ def sum_rows(resp, block_sum):
         simd.add_sums(simd.sum_columns(s), block_sum, 0, k)
 
 
-@jit(inline=True)
-def all_vectors(resp, active):
-    """Write the offsets of all vectors of a row of resp into `active`, and return their number."""
+@jit(fastmath=AS_WRITTEN)
+def all_vectors(resp, k, block_sum, active):
+    """`find_active` where finding them would cost more than it saves: write the offsets of all vectors."""
     lanes = simd.LANE_BYTES // resp.itemsize
     count = resp.shape[1] // lanes
     for q in range(count):

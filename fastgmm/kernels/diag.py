@@ -21,6 +21,9 @@ def compute_distances(xt, p, k, parameters, scratch):
 
 
 def _by_width(width):
+    """Sums that take features in steps of `width`: four, or two for one and two features."""
+    find_vectors = all_vectors if width == 2 else find_active
+
     @jit(inline=True, name=f"diag.accumulate_moments_by_{width}")
     def accumulate_moments(xt, k, d, resp, active, means, sum_first, sum_second):
         """Add sum_p r (x - mean) and sum_p r (x - mean)^2 of component k, features d to d + width; p in `active`."""
@@ -35,33 +38,26 @@ def _by_width(width):
         simd.add_sums(simd.transpose(first), sum_first, k, d)
         simd.add_sums(simd.transpose(second), sum_second, k, d)
 
-    return accumulate_moments
+    @jit(by_address=True, fastmath=AS_WRITTEN, name=f"diag.accumulate_block_by_{width}")
+    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+        """Add the moments of `accumulate_moments` of every component.
 
+        resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
+        sum_outer: (n_components, 1, n_features).
+        """
+        means, sum_second = parameters.means, sum_outer[:, 0]
+        for k in range(resp.shape[0]):
+            if block_sum[k] > 0:
+                vectors = active[: find_vectors(resp, k, block_sum[k], active)]
+                for d in range(0, xt.shape[0], width):
+                    accumulate_moments(xt, k, d, resp, vectors, means, sum_first, sum_second)
 
-accumulate_moments_by_two, accumulate_moments_by_four = _by_width(2), _by_width(4)
-
-
-@jit(by_address=True, fastmath=AS_WRITTEN)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
-    """Add the moments of `accumulate_moments` of every component.
-
-    resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
-    sum_outer: (n_components, 1, n_features).
-    """
-    means, sum_second = parameters.means, sum_outer[:, 0]
-    for k in range(resp.shape[0]):
-        if block_sum[k] > 0:
-            if xt.shape[0] == 2:  # finding the active vectors would cost more than it saves
-                vectors = active[: all_vectors(resp, active)]
-                accumulate_moments_by_two(xt, k, 0, resp, vectors, means, sum_first, sum_second)
-            else:
-                vectors = active[: find_active(resp, k, block_sum[k], active)]
-                for d in range(0, xt.shape[0], 4):
-                    accumulate_moments_by_four(xt, k, d, resp, vectors, means, sum_first, sum_second)
+    return accumulate_block
 
 
 KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
     compute_resp = make_e_step("diag", no_preparation, compute_distances, 2)
+    accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)
 else:
     from .portable.diag import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

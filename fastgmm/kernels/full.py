@@ -6,11 +6,12 @@ from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparati
 
 
 def _by_width(width):
-    """The loops over features in steps of `width`: tiles of 4 x 4, or 2 x 2 for one and two features."""
+    """Block functions that take features in steps of `width`: tiles of 4 x 4, or 2 x 2 for one and two features."""
+    find_vectors = all_vectors if width == 2 else find_active
 
-    @jit(inline=True, name=f"full.compute_squared_norm_by_{width}")
-    def compute_squared_norm(xt, p, k, parameters):
-        """|U^T x + offset|^2 for the points of a chunk, with offset = -U^T mean: `width` rows of U^T at a time.
+    @jit(inline=True, name=f"full.compute_distances_by_{width}")
+    def compute_distances(xt, p, k, parameters, scratch):
+        """|U^T x + offset|^2 of a chunk to component k, with offset = -U^T mean: `width` rows of U^T at a time.
 
         Adding the offset is as accurate as subtracting the mean first: an error of the order of one rounding of x.
         """
@@ -50,41 +51,24 @@ def _by_width(width):
                     outer = simd.multiply_add(simd.load(xt, d, active[q], width, 1), w, outer)
                 simd.add_sums(outer, sum_outer, d, e)
 
-    return compute_squared_norm, accumulate_moments
+    @jit(by_address=True, fastmath=AS_WRITTEN, name=f"full.accumulate_block_by_{width}")
+    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+        """Add the moments of `accumulate_moments` of every component.
 
+        resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
+        sum_outer: (n_components, n_features, n_features).
+        """
+        for k in range(resp.shape[0]):
+            if block_sum[k] > 0:
+                vectors = active[: find_vectors(resp, k, block_sum[k], active)]
+                accumulate_moments(xt, k, parameters.means, resp, vectors, scratch, sum_first, sum_outer[k])
 
-squared_norm_by_two, accumulate_moments_by_two = _by_width(2)
-squared_norm_by_four, accumulate_moments_by_four = _by_width(4)
-
-
-@jit(inline=True)
-def compute_distances(xt, p, k, parameters, scratch):
-    """Squared distances of a chunk to component k."""
-    if xt.shape[0] == 2:
-        return squared_norm_by_two(xt, p, k, parameters)
-    return squared_norm_by_four(xt, p, k, parameters)
-
-
-@jit(by_address=True, fastmath=AS_WRITTEN)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
-    """Add the moments of `accumulate_moments` of every component.
-
-    resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
-    sum_outer: (n_components, n_features, n_features).
-    """
-    means = parameters.means
-    for k in range(resp.shape[0]):
-        if block_sum[k] > 0:
-            if xt.shape[0] == 2:  # finding the active vectors would cost more than it saves
-                vectors = active[: all_vectors(resp, active)]
-                accumulate_moments_by_two(xt, k, means, resp, vectors, scratch, sum_first, sum_outer[k])
-            else:
-                vectors = active[: find_active(resp, k, block_sum[k], active)]
-                accumulate_moments_by_four(xt, k, means, resp, vectors, scratch, sum_first, sum_outer[k])
+    return make_e_step(f"full.by_{width}", no_preparation, compute_distances, 1), accumulate_block
 
 
 KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
-    compute_resp = make_e_step("full", no_preparation, compute_distances, 1)
+    compute_resp, accumulate_block = _by_width(4)
+    narrow_compute_resp, narrow_accumulate_block = _by_width(2)
 else:
     from .portable.full import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -1,62 +1,90 @@
 """k-means for starting values: greedy k-means++ seeding and Lloyd's iterations on blocks of a transposed sample.
 
-`blocks` is (n_blocks, n_features, block), features padded to a multiple of four and rows to whole blocks, with zeros:
-points are the vector lane. Padding rows have weight 0. Row i of the sample is blocks[i // block, :, i % block].
+`blocks` is (n_blocks, n_features, block), float64, features padded to a multiple of four and rows to whole blocks, with
+zeros: points are the vector lane. Padding rows have weight 0. What there is one of for each row is (n_blocks, block).
+Both functions are run slot by slot (parallel.py).
 """
 
+import numba
 import numpy as np
 
 from ._compile import jit
+from .calls import address_of, call, rows_at
+from .parallel import slot_bounds
 from .portable.spherical import compute_two_distances
 
+_VECTOR, _MATRIX = (numba.types.Array(numba.float64, n, "C") for n in (1, 2))
 
-@jit(entry=True)
-def compute_closest_candidates(blocks, sample_weight, candidates, closest, distances, potentials):
-    """distances[c] = min(closest, squared distance to candidate c); potentials[c] = its weighted sum.
 
-    candidates: (n_candidates, n_features); closest: (n_rows,); distances: (n_candidates, n_rows), overwritten.
+@jit(by_address=True)
+def measure(xt, mean_a, mean_b, out_a, out_b):
+    """`compute_two_distances`, compiled once for both functions below."""
+    compute_two_distances(xt, mean_a, mean_b, out_a, out_b)
+
+
+def measure_address():
+    """Where `measure` is."""
+    return address_of(measure, (_MATRIX, *(_VECTOR,) * 4))
+
+
+def workspace_bytes(block):
+    """Bytes that the functions below work with."""
+    return 2 * 8 * block
+
+
+@jit(by_address=True)
+def compare_candidates_slot(arguments, slot, workspace):
+    """distances[c] = min(closest, squared distance to candidate c); potentials[slot, c] = the slot's weighted sum.
+
+    arguments[0]: address of `measure`, blocks, sample_weight, candidates (n_candidates, n_features), closest, distances
+    (n_candidates, n_blocks, block), potentials (n_slots, n_candidates), the last two overwritten.
     """
-    n_candidates, size = distances.shape[0], blocks.shape[2]
-    spare = np.empty(size, blocks.dtype)
+    measure_at, blocks, sample_weight, candidates, closest, distances, potentials = arguments[0]
+    n_candidates = candidates.shape[0]
+    lower, upper = slot_bounds(blocks.shape[0], potentials.shape[0], slot)
+    spare = rows_at(workspace, 0, 1, blocks.shape[2], blocks)[0]
     for c in range(n_candidates):
-        potentials[c] = 0
-    for b in range(blocks.shape[0]):
-        first, last = b * size, (b + 1) * size
-        best, weight = closest[first:last], sample_weight[first:last]
+        potentials[slot, c] = 0
+    for b in range(lower, upper):
         for c in range(0, n_candidates, 2):
-            partner = min(c + 1, n_candidates - 1)
-            second = distances[partner, first:last] if partner > c else spare
-            compute_two_distances(blocks[b], candidates[c], candidates[partner], distances[c, first:last], second)
+            d = min(c + 1, n_candidates - 1)
+            second = distances[d, b] if d > c else spare
+            call(measure_at, (blocks[b], candidates[c], candidates[d], distances[c, b], second))
+        best, weight = closest[b], sample_weight[b]
         for c in range(n_candidates):
-            out = distances[c, first:last]
+            out = distances[c, b]
             s = 0.0
-            for p in range(size):
+            for p in range(out.shape[0]):
                 value = out[p] if out[p] < best[p] else best[p]
                 out[p] = value
                 s += weight[p] * value
-            potentials[c] += s
+            potentials[slot, c] += s
 
 
-@jit(entry=True)
-def assign_labels(blocks, centers, labels, distance, second):
-    """labels[i] = the first nearest centre, distance[i] = its squared distance, second[i] = that of the next nearest.
+@jit(by_address=True)
+def assign_labels_slot(arguments, slot, workspace):
+    """Find the nearest centre of each row: labels, distance, its square, and second, that to the next nearest.
 
-    All (n_rows,), overwritten; second is infinite for a single centre.
+    arguments[0]: address of `measure`, blocks, sample_weight, centers, labels, distance, second (infinite for a single
+    centre), all overwritten; sums (n_slots, n_centers, n_features) and counts (n_slots, n_centers): the slot's weighted
+    rows of every cluster and their weights are added, unless `sums` holds nothing.
     """
+    measure_at, blocks, sample_weight, centers, labels, distance, second, sums, counts = arguments[0]
     n_centers, size = centers.shape[0], blocks.shape[2]
-    to_first, to_second = np.empty(size, blocks.dtype), np.empty(size, blocks.dtype)
-    for b in range(blocks.shape[0]):
-        rows = slice(b * size, (b + 1) * size)
-        best, runner_up, label = distance[rows], second[rows], labels[rows]
-        best[:] = np.inf
-        runner_up[:] = np.inf
-        label[:] = 0
+    to = rows_at(workspace, 0, 2, size, blocks)
+    to_first, to_second = to[0], to[1]
+    lower, upper = slot_bounds(blocks.shape[0], counts.shape[0], slot)
+    for b in range(lower, upper):
+        best, runner_up, label, weight = distance[b], second[b], labels[b], sample_weight[b]
+        for p in range(size):
+            best[p] = runner_up[p] = np.inf
+            label[p] = 0
         for k in range(0, n_centers, 2):
-            compute_two_distances(blocks[b], centers[k], centers[min(k + 1, n_centers - 1)], to_first, to_second)
-            if k + 1 == n_centers:  # an odd last centre has no partner
-                to_second[:] = np.inf
+            partner = min(k + 1, n_centers - 1)
+            call(measure_at, (blocks[b], centers[k], centers[partner], to_first, to_second))
             for p in range(size):
-                from_first, from_second = to_first[p], to_second[p]
+                from_first = to_first[p]
+                from_second = to_second[p] if partner > k else np.inf  # an odd last centre has no partner
                 low = from_first if from_first <= from_second else from_second
                 high = from_second if from_first <= from_second else from_first
                 closer = k if from_first <= from_second else k + 1
@@ -65,17 +93,9 @@ def assign_labels(blocks, centers, labels, distance, second):
                 runner_up[p] = beaten if beaten <= high else high
                 label[p] = closer if low < best[p] else label[p]
                 best[p] = low if low < best[p] else best[p]
-
-
-@jit(entry=True)
-def accumulate_clusters(blocks, sample_weight, labels, sums, counts):
-    """Add the weighted rows of every cluster into sums (n_clusters, n_features) and their weights into counts."""
-    size = blocks.shape[2]
-    for b in range(blocks.shape[0]):
-        label, weight = labels[b * size : (b + 1) * size], sample_weight[b * size : (b + 1) * size]
-        for p in range(size):
-            counts[label[p]] += weight[p]
-        for d in range(blocks.shape[1]):
-            row = blocks[b, d]
+        if sums.shape[1] > 0:
             for p in range(size):
-                sums[label[p], d] += weight[p] * row[p]
+                counts[slot, label[p]] += weight[p]
+            for d in range(blocks.shape[1]):
+                for p in range(size):
+                    sums[slot, label[p], d] += weight[p] * blocks[b, d, p]

@@ -13,8 +13,8 @@ import numpy as np
 
 from . import simd
 from ._compile import AS_WRITTEN, jit
+from .calls import rows_at
 from .chunks import COLUMNS, make_e_step, no_preparation
-from .passes import aligned_rows
 from .precision import narrow, widen
 
 STRIP = 32  # features summed in the dtype of the rows before they are added in float64
@@ -139,23 +139,37 @@ def largest_weight(resp, k, sample_weight, first, last):
     return largest
 
 
-@jit(entry=True, fastmath=AS_WRITTEN)
-def accumulate_slot(X, resp, sample_weight, shift, rows, n_parts, sums, slot):
+def workspace_bytes(rows):
+    """Bytes that `accumulate_slot` works with."""
+    n_rows, n_features = rows.shape[1:]
+    return (n_rows + GROUP) * n_features * rows.itemsize + n_rows * GROUP * (8 + rows.itemsize)
+
+
+@jit(by_address=True, fastmath=AS_WRITTEN)
+def accumulate_slot(arguments, slot, workspace):
     """Add the statistics of component slot // n_parts, over one of n_parts runs of the rows.
 
-    resp: (n_rows, n_components); sample_weight: (n_rows,), or empty for weights of 1; shift: (n_features,) float64;
-    rows: (n_components, 2 + n_factors, n_features padded to four vectors): 1 / sd, offset, and A.
+    arguments[0]: X; resp (n_rows, n_components); sample_weight (n_rows,), or empty for weights of 1; shift
+    (n_features,) float64; rows (n_components, 2 + n_factors, n_features padded to four vectors), 1 / sd, offset and A;
+    n_parts; FactorSums.
     Rows below 2^-56 (float32: 2^-40) of the component's largest responsibility are left out: no digit of a sum changes.
     """
+    X, resp, sample_weight, shift, rows, n_parts, sums = arguments[0]
     k, part = slot // n_parts, slot % n_parts
     begin, end = part * X.shape[0] // n_parts, (part + 1) * X.shape[0] // n_parts
-    n_rows, n_features = rows.shape[1:]
-    factor = aligned_rows(n_rows, n_features, rows)
-    factor[:] = rows[k]
-    white = aligned_rows(GROUP, n_features, rows)
+    n_rows, n_features = rows.shape[1], rows.shape[2]
+    size = n_features * rows.itemsize
+    factor = rows_at(workspace, 0, n_rows, n_features, rows)
+    white = rows_at(workspace, n_rows * size, GROUP, n_features, rows)
+    offset = (n_rows + GROUP) * size
+    v = rows_at(workspace, offset, n_rows - 1, GROUP, shift)
+    weight = rows_at(workspace, offset + (n_rows - 1) * GROUP * 8, 1, GROUP, shift)[0]
+    weighted = rows_at(workspace, offset + n_rows * GROUP * 8, n_rows - 1, GROUP, rows)
+    for r in range(n_rows):
+        for d in range(n_features):
+            factor[r, d] = rows[k, r, d]
     white[:] = 0
-    v, weight = np.ones((n_rows - 1, GROUP)), np.empty(GROUP)
-    weighted = np.empty((n_rows - 1, GROUP), rows.dtype)
+    v[:] = 1  # the last row stays: the one of v~
     limit = largest_weight(resp, k, sample_weight, begin, end) * (2.0**-56 if X.itemsize == 8 else 2.0**-40)
     count = 0
     for i in range(begin, end):

@@ -11,9 +11,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
+import numpy as np
 
 from ._compile import jit
-from .calls import address_for, call
+from .calls import ALIGNMENT, address_for, aligned_bytes, call, packed
 
 # A pass returns to Python at least this often, so that Ctrl-C, progress and time limits work: about 0.05 s on two
 # AVX-512 cores, 1 s on one slow core.
@@ -62,52 +63,70 @@ def slot_count(n_samples, block, slot_bytes):
     return count if count < 4 else count // 4 * 4
 
 
+@jit()
+def slot_bounds(n_blocks, n_slots, slot):
+    """First and last block of a slot: a function of the problem's shape only."""
+    return slot * n_blocks // n_slots, (slot + 1) * n_blocks // n_slots
+
+
 def rows_per_call(flops_per_row, bytes_per_row=1):
     """Rows between two returns to Python, also bounded by the size of a temporary result."""
     return max(4096, int(min(FLOPS_PER_CALL / flops_per_row, OUTPUT_BYTES / bytes_per_row)) // 4096 * 4096)
 
 
 @jit(parallel=True, entry=True)
-def _run_all(address, n_slots, arguments):
-    """Call a slot function with `arguments` and the slot's number, for every slot."""
+def _run_all(address, arguments, workspaces, n_bytes, n_slots):
+    """Call a slot function for every slot; every thread has its workspace."""
     for slot in numba.prange(n_slots):
-        call(address, (*arguments, slot))
+        call(address, (arguments, slot, workspaces + numba.get_thread_id() * n_bytes))
 
 
-def _flat(arguments):
-    """Take named tuples apart, as calls in machine code do: prange knows tuples of arrays only."""
-    nested = (argument if isinstance(argument, tuple) else (argument,) for argument in arguments)
-    return tuple(entry for entries in nested for entry in entries)
+@jit(entry=True)
+def _run_one(address, arguments, workspace, slot):
+    """Call a slot function."""
+    call(address, (arguments, slot, workspace))
 
 
-def run_slots(run_slot, n_slots, *arguments):
-    """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads."""
-    if n_slots == 1:
-        run_slot(*arguments, 0)
-        return
+def run_slots(run_slot, n_slots, n_bytes, *arguments):
+    """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads.
+
+    run_slot(arguments, slot, workspace) finds the arguments as arguments[0], and n_bytes to work with (calls.rows_at).
+    """
     engine = os.environ.get("FASTGMM_ENGINE", "auto")
     if engine not in ("auto", "pool", "prange"):
         raise ValueError(f"FASTGMM_ENGINE must be auto, prange or pool. Got {engine!r} instead.")
+    if numba.config.DISABLE_JIT:
+        for slot in range(n_slots):
+            run_slot((arguments,), slot, np.empty(n_bytes, np.uint8))
+        return
+    address = address_for(run_slot, arguments)
+    frame = packed(arguments)  # must last as long as the calls, like the arguments
+    pointer, _ = frame.buffer_info()
     n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
     forked = os.getpid() != _imported_by
-    if engine == "pool" or (engine == "auto" and forked) or numba.config.DISABLE_JIT:
-        _run_pool(run_slot, n_slots, n_threads, arguments)
+    if n_slots == 1 or engine == "pool" or (engine == "auto" and forked):
+        _run_pool(address, pointer, n_bytes, n_slots, min(n_threads, n_slots))
         return
-    address = address_for(run_slot, (*arguments, 0))
+    n_bytes = -(-n_bytes // ALIGNMENT) * ALIGNMENT
+    _memory, start = aligned_bytes(numba.config.NUMBA_NUM_THREADS * n_bytes)
     with _prange_lock:
         previous = numba.get_num_threads()
         numba.set_num_threads(n_threads)
         try:
-            _run_all(address, n_slots, _flat(arguments))
+            _run_all(address, pointer, start, n_bytes, n_slots)
         finally:
             numba.set_num_threads(previous)
 
 
-def _run_pool(run_slot, n_slots, n_threads, arguments):
+def _run_pool(address, pointer, n_bytes, n_slots, n_threads):
+    def run(slots):
+        _memory, start = aligned_bytes(n_bytes)
+        for slot in slots:
+            _run_one(address, pointer, start, slot)
+
     if n_threads == 1:
-        for slot in range(n_slots):
-            run_slot(*arguments, slot)
+        run(range(n_slots))
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(lambda slot: run_slot(*arguments, slot), range(n_slots)):
+        for _ in pool.map(lambda slot: run((slot,)), range(n_slots)):
             pass

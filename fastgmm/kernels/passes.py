@@ -11,8 +11,9 @@ import numpy as np
 
 from . import simd
 from ._compile import jit
-from .calls import address_of, call
+from .calls import address_of, call, rows_at
 from .elementary import compute_log_prob_norm, log_floor
+from .parallel import slot_bounds
 
 if simd.LANE_BYTES:
     from .chunks import load_block, sum_rows
@@ -61,23 +62,6 @@ class ScoreOutput(NamedTuple):
     labels: np.ndarray
     resp: np.ndarray
     log_prob: np.ndarray
-
-
-@jit()
-def aligned_rows(n_rows, block, like):
-    """Allocate (n_rows, block) of like's dtype on a 64-byte boundary: unaligned vectors cost up to half the speed."""
-    size = n_rows * block
-    lanes = 64 // like.itemsize
-    buffer = np.empty(size + lanes, like.dtype)
-    skip = (-(buffer.ctypes.data // like.itemsize)) % lanes
-    return buffer[skip : skip + size].reshape((n_rows, block))
-
-
-@jit()
-def slot_bounds(n_samples, block, n_slots, slot):
-    """First and last block of a slot: a function of the problem's shape only."""
-    n_blocks = (n_samples + block - 1) // block
-    return slot * n_blocks // n_slots, (slot + 1) * n_blocks // n_slots
 
 
 @jit()
@@ -181,28 +165,102 @@ def padded_components(n_components):
 
 
 class BlockFunctions(NamedTuple):
-    """What a covariance type does with a block: addresses (calls.py) and whether distances pass between the two.
+    """What is done with a block: addresses (calls.py), and whether distances pass between the last two.
 
-    With `hard`, rows belong to their most probable component alone (classification EM).
-
+    e_step is `e_step_of_fit` or `e_step_in_general`. The others are a covariance type's:
     compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores,
     accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds up.
+    With `hard`, rows belong to their most probable component alone (classification EM).
     """
 
+    e_step: int
     compute_resp: int
     accumulate_block: int
     keeps_distances: int
     hard: int
 
 
+def workspace_bytes(block, parameters, functions):
+    """Bytes that `run_slot` works with."""
+    n_components, n_features = parameters.means.shape
+    n_rows = 2 * n_features + 8 + n_components * (1 + functions.keeps_distances)
+    return n_rows * block * parameters.means.itemsize + 8 * (block + n_components)
+
+
+@jit(by_address=True)
+def e_step_of_fit(arguments, slot, first, xt, block_resp, mahalanobis, scratch):
+    """Score the block of the rows from `first` on: block_resp, and two numbers to add to the slot's totals.
+
+    arguments, slot: those of `run_slot`, by address because handing over the 170 words they stand for took a tenth of
+    the time of a block of two features; xt: (n_features, block), the block; block_resp: (n_components, block);
+    mahalanobis: likewise, or empty where the covariance type keeps no distances; scratch: (n_features + 8, block),
+    whose last four rows are the weights, on entry, and what the scoring leaves.
+    """
+    X, _, _, _, parameters, functions, statistics, output = arguments[0]
+    weight, peak, total, log_prob_norm = scratch[-4], scratch[-3], scratch[-2], scratch[-1]
+    block = weight.shape[0]
+    count = min(block, X.shape[0] - first)
+    scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
+    call(functions.compute_resp, (*scoring, False, block_resp, peak, total))
+    compute_log_prob_norm(peak, total, log_prob_norm)
+    statistics.totals[slot, 0] += weighted_sum(log_prob_norm, weight, count)
+    statistics.totals[slot, 1] += count_far(peak, count)
+    if output.log_prob_norm.shape[0] > 0:
+        write_rows(log_prob_norm, first, count, output.log_prob_norm)
+
+
+@jit(by_address=True)
+def e_step_in_general(arguments, slot, first, xt, block_resp, mahalanobis, scratch):
+    """`e_step_of_fit` with given or hard responsibilities and all outputs, which take half as long to compile as a fit.
+
+    Without outputs and given responsibilities it is a fit's.
+    """
+    X, _, resp, _, parameters, functions, statistics, output = arguments[0]
+    weight, peak, total, log_prob_norm = scratch[-4], scratch[-3], scratch[-2], scratch[-1]
+    block = weight.shape[0]
+    count = min(block, X.shape[0] - first)
+    scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
+    labels, log_prob = output.labels.shape[0] > 0, output.log_prob.shape[0] > 0
+    given, writes = resp.shape[0] > 0, output.log_prob_norm.shape[0] + output.resp.shape[0] > 0
+    if labels or log_prob or (given and mahalanobis.shape[0] > 0):  # or for the distances alone
+        call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
+    if log_prob:
+        write_log_prob(block_resp, first, count, output.log_prob)
+    if labels:
+        write_labels(total, first, count, output.labels)
+    if not given and (writes or not (labels or log_prob)):
+        call(functions.compute_resp, (*scoring, functions.hard > 0, block_resp, peak, total))
+        if functions.hard > 0:
+            harden_inplace(block_resp, weight, total)
+        compute_log_prob_norm(peak, total, log_prob_norm)
+        statistics.totals[slot, 0] += weighted_sum(log_prob_norm, weight, count)
+    if given:
+        load_resp(resp, weight, first, count, block_resp)
+    else:
+        statistics.totals[slot, 1] += count_far(peak, count)
+    if output.resp.shape[0] > 0:
+        write_resp(block_resp, first, count, output.resp)
+    if output.log_prob_norm.shape[0] > 0:
+        write_rows(log_prob_norm, first, count, output.log_prob_norm)
+
+
 _block_functions: dict[object, BlockFunctions] = {}
 
 
-def block_functions(module, parameters):
-    """Return the BlockFunctions of a covariance type's module for parameters in their dtype, compiled if need be."""
-    key = module, parameters.means.dtype
+def block_functions(module, parameters, general):
+    """Return the BlockFunctions of a covariance type's module for parameters in their dtype, compiled if need be.
+
+    general: whether responsibilities are given or hard, or anything but log-densities is written.
+    """
+    narrow = parameters.means.shape[1] == 2
+    key = module, parameters.means.dtype, narrow, general
     if key in _block_functions:
         return _block_functions[key]
+    compute_resp = module.compute_resp
+    accumulate_block = getattr(module, "accumulate_block", None)  # low_rank has a pass of its own
+    if narrow:  # only the functions of the width at hand: the others take half of the time to compile
+        compute_resp = getattr(module, "narrow_compute_resp", compute_resp)
+        accumulate_block = getattr(module, "narrow_accumulate_block", accumulate_block)
     number = numba.from_dtype(parameters.means.dtype)
     values, sums = ([numba.types.Array(kind, n, "C") for n in range(5)] for kind in (number, numba.float64))
     kind = numba.typeof(parameters)
@@ -211,75 +269,58 @@ def block_functions(module, parameters):
     scoring = (values[2], kind, *(values[2],) * 2, values[1], *where, numba.boolean, values[2], *(values[1],) * 2)
     offsets = numba.types.Array(numba.int64, 1, "C")
     adding = (values[2], values[2], sums[1], values[2], offsets, kind, values[2], sums[2], sums[3])
-    adds_up = hasattr(module, "accumulate_block")  # low_rank has a pass of its own
+    weight, given = (numba.types.Array(numba.float64, n, "C", readonly=True) for n in (1, 2))
+    functions = numba.types.NamedUniTuple(numba.int64, 5, BlockFunctions)
+    statistics = numba.types.NamedTuple((sums[2], sums[2], sums[3], sums[4]), SlotStatistics)
+    output = numba.types.NamedTuple((values[1], offsets, values[2], values[2]), ScoreOutput)
+    arguments = numba.types.Tuple((rows, weight, given, numba.int64, kind, functions, statistics, output))
+    stepping = (numba.types.CPointer(arguments), numba.int64, numba.int64, *(values[2],) * 4)
     _block_functions[key] = BlockFunctions(
-        address_of(module.compute_resp, scoring),
-        address_of(module.accumulate_block, adding) if adds_up else 0,
+        address_of(e_step_in_general if general else e_step_of_fit, stepping),
+        address_of(compute_resp, scoring),
+        address_of(accumulate_block, adding) if accumulate_block else 0,
         int(module.KEEPS_DISTANCES),
         0,
     )
     return _block_functions[key]
 
 
-@jit(entry=True)
-def run_slot(X, sample_weight, resp, block, parameters, functions, statistics, output, slot):
+@jit(by_address=True)
+def run_slot(arguments, slot, workspace):
     """Run one slot of a pass, which adds up statistics, or fills outputs, or both.
 
+    arguments[0]: X, sample_weight, resp, block, KernelParameters, BlockFunctions, SlotStatistics and ScoreOutput.
     Arrays without entries are not wanted: `sample_weight` of length 0 means weight 1, and without `resp`
-    responsibilities come from the parameters. Statistics are added to, not cleared; X is read only; nothing is
-    allocated per block.
+    responsibilities come from the parameters. Statistics are added to, not cleared; X is read only.
     """
+    X, sample_weight, _, size, parameters, functions, statistics, output = arguments[0]
     n_components, n_features = parameters.means.shape
-    xt = aligned_rows(n_features, block, parameters.means)
-    block_resp = aligned_rows(n_components, block, parameters.means)
-    mahalanobis = aligned_rows(n_components * functions.keeps_distances, block, parameters.means)
-    scratch = aligned_rows(n_features + 8, block, parameters.means)
-    weight, peak, total = scratch[n_features + 4], scratch[n_features + 5], scratch[n_features + 6]
-    log_prob_norm = scratch[n_features + 7]
-    block_sum = np.empty(n_components)
-    active = np.empty(block, np.int64)
-    totals = statistics.totals[slot]
+    n_kept, row = n_components * functions.keeps_distances, size * parameters.means.itemsize
+    xt = rows_at(workspace, 0, n_features, size, parameters.means)
+    block_resp = rows_at(workspace, n_features * row, n_components, size, parameters.means)
+    mahalanobis = rows_at(workspace, (n_features + n_components) * row, n_kept, size, parameters.means)
+    end = (n_features + n_components + n_kept) * row
+    scratch = rows_at(workspace, end, n_features + 8, size, parameters.means)
+    end += (n_features + 8) * row
+    active = rows_at(workspace, end, 1, size, output.labels)[0]
+    block_sum = rows_at(workspace, end + 8 * size, 1, n_components, statistics.totals)[0]
+    weight = scratch[n_features + 4]
     accumulates = statistics.sum_resp.shape[0] > 0
-    labels, log_prob = output.labels.shape[0] > 0, output.log_prob.shape[0] > 0
-    scores = resp.shape[0] == 0 and (accumulates or output.log_prob_norm.shape[0] + output.resp.shape[0] > 0)
     xt[:] = 0
-    lower, upper = slot_bounds(X.shape[0], block, statistics.totals.shape[0], slot)
+    lower, upper = slot_bounds((X.shape[0] + size - 1) // size, statistics.totals.shape[0], slot)
     for b in range(lower, upper):
-        first = b * block
-        count = min(block, X.shape[0] - first)
+        first = b * size
+        count = min(size, X.shape[0] - first)
         load_block(X, first, count, parameters.shift, xt)
         load_weight(sample_weight, first, count, weight)
-        scoring = (xt, parameters, scratch, mahalanobis, weight, X, first + block)
-        if labels or log_prob or (resp.shape[0] > 0 and mahalanobis.shape[0] > 0):  # or for the distances alone
-            call(functions.compute_resp, (*scoring, True, block_resp, peak, total))
-        if log_prob:
-            write_log_prob(block_resp, first, count, output.log_prob)
-        if labels:
-            write_labels(total, first, count, output.labels)
-        if scores:
-            call(functions.compute_resp, (*scoring, functions.hard > 0, block_resp, peak, total))
-            if functions.hard > 0:
-                harden_inplace(block_resp, weight, total)
-            compute_log_prob_norm(peak, total, log_prob_norm)
-            totals[0] += weighted_sum(log_prob_norm, weight, count)
-        if resp.shape[0] > 0:
-            load_resp(resp, weight, first, count, block_resp)
-        else:
-            totals[1] += count_far(peak, count)
-        if output.resp.shape[0] > 0:
-            write_resp(block_resp, first, count, output.resp)
-        if output.log_prob_norm.shape[0] > 0:
-            write_rows(log_prob_norm, first, count, output.log_prob_norm)
+        call(functions.e_step, (arguments, slot, first, xt, block_resp, mahalanobis, scratch))
         if accumulates:
-            sum_first, sum_outer, sum_resp = (
-                statistics.sum_first[slot],
-                statistics.sum_outer[slot],
-                statistics.sum_resp[slot],
-            )
+            sum_first, sum_outer = statistics.sum_first[slot], statistics.sum_outer[slot]
             sum_rows(block_resp, block_sum)
             call(
                 functions.accumulate_block,
                 (xt, block_resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer),
             )
+            sum_resp = statistics.sum_resp[slot]
             for k in range(n_components):
                 sum_resp[k] += block_sum[k]

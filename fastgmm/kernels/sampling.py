@@ -130,14 +130,17 @@ def draw_rows(state, labels, means, scales, lower, X):
                 row[d] = z[d, p]
 
 
-@jit(entry=True)
-def combine_factors(components, factors, residual, means, loadings, spread, low, high, out, n_slots, slot):
+@jit(by_address=True)
+def combine_factors(arguments, slot, workspace):
     """out[i] = mean + loadings z + spread e, clipped to [low, high], for the rows of a slot.
 
-    The same bits for any cut into slots and calls. components: (n_rows,); factors: z (n_rows, n_factors); residual: e
-    (n_rows, n_features), or of no rows for no noise; means, spread: (n_components, n_features); loadings:
-    (n_components, n_factors, n_features); out: (n_rows, n_features), overwritten.
+    The same bits for any cut into slots and calls. arguments[0]: components (n_rows,); factors, z (n_rows, n_factors);
+    residual, e (n_rows, n_features), or of no rows for no noise; means (n_components, n_features); loadings
+    (n_components, n_factors, n_features); spread (n_components, n_features); bounds, low and high; out (n_rows,
+    n_features), overwritten; n_slots.
     """
+    components, factors, residual, means, loadings, spread, bounds, out, n_slots = arguments[0]
+    low, high = bounds[0], bounds[1]
     n_features = out.shape[1]
     for i in range(slot * out.shape[0] // n_slots, (slot + 1) * out.shape[0] // n_slots):
         k, row = components[i], out[i]

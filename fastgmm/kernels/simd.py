@@ -7,7 +7,7 @@ scalar replacement takes apart, so that tiles cost no memory. Such code also com
 unrolled by hand for LLVM's vectoriser, and runs up to a third faster (`python -m benchmarks` with FASTGMM_SIMD=0).
 
 (array, i, p) addresses array[i, p] of a matrix with contiguous rows, unchecked; vectors must start on a multiple of
-LANE_BYTES (passes.aligned_rows). LANE_BYTES is 0 where the portable kernels do the work instead: without AVX-512
+LANE_BYTES (calls.rows_at). LANE_BYTES is 0 where the portable kernels do the work instead: without AVX-512
 (whose 32 registers the kernels count on), without compilation, or with FASTGMM_SIMD=0.
 """
 

@@ -15,7 +15,16 @@ def squared_distances(xt, p, k, means):
     return distance
 
 
-def _by_width(width):
+@jit(inline=True)
+def compute_distances(xt, p, k, parameters, scratch):
+    """Squared distances of a chunk to components k and k + 1, each in units of its own standard deviation."""
+    inverse = simd.scalars_down(parameters.factors[:, 0], k, 0, 2)
+    return squared_distances(xt, p, k, parameters.means) * (inverse * inverse)
+
+
+def make_sum_x(width):
+    """`accumulate_sum_x` that takes features in steps of `width`: four, or two for one and two features."""
+
     @jit(fastmath=AS_WRITTEN, name=f"spherical.accumulate_sum_x_by_{width}")
     def accumulate_sum_x(xt, resp, sum_x):
         """sum_x[k, d] += sum_p resp[k, p] xt[d, p], in tiles of four (last two) components by `width` features."""
@@ -39,44 +48,32 @@ def _by_width(width):
     return accumulate_sum_x
 
 
-accumulate_sum_x_by_two, accumulate_sum_x_by_four = _by_width(2), _by_width(4)
+def _by_width(width):
+    accumulate_sum_x = make_sum_x(width)
 
+    @jit(by_address=True, name=f"spherical.accumulate_block_by_{width}")
+    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+        """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
-@jit(fastmath=AS_WRITTEN)
-def accumulate_sum_x(xt, resp, sum_x):
-    """sum_x[k, d] += sum_p resp[k, p] xt[d, p]; xt: (n_features, block); resp: (n_components, block)."""
-    if xt.shape[0] == 2:
-        accumulate_sum_x_by_two(xt, resp, sum_x)
-    else:
-        accumulate_sum_x_by_four(xt, resp, sum_x)
+        resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1,
+        1).
+        """
+        accumulate_sum_x(xt, resp, sum_first)
+        zero = xt.dtype.type(0)
+        for k in range(resp.shape[0]):
+            if block_sum[k] > 0:
+                r, distance = resp[k], mahalanobis[k]
+                s = zero
+                for p in range(r.shape[0]):
+                    s += r[p] * distance[p] if r[p] > 0 else zero  # 0 times an overflowed distance is NaN
+                sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
 
-
-@jit(inline=True)
-def compute_distances(xt, p, k, parameters, scratch):
-    """Squared distances of a chunk to components k and k + 1, each in units of its own standard deviation."""
-    inverse = simd.scalars_down(parameters.factors[:, 0], k, 0, 2)
-    return squared_distances(xt, p, k, parameters.means) * (inverse * inverse)
-
-
-@jit(by_address=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
-    """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
-
-    resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1, 1).
-    """
-    accumulate_sum_x(xt, resp, sum_first)
-    zero = xt.dtype.type(0)
-    for k in range(resp.shape[0]):
-        if block_sum[k] > 0:
-            r, distance = resp[k], mahalanobis[k]
-            s = zero
-            for p in range(r.shape[0]):
-                s += r[p] * distance[p] if r[p] > 0 else zero  # 0 times an overflowed distance is NaN
-            sum_outer[k, 0, 0] += s / (parameters.factors[k, 0, 0] * parameters.factors[k, 0, 0])
+    return accumulate_block
 
 
 KEEPS_DISTANCES = True
 if simd.LANE_BYTES:
     compute_resp = make_e_step("spherical", no_preparation, compute_distances, 2)
+    accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)
 else:
     from .portable.spherical import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -8,32 +8,7 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 from . import simd
 from ._compile import AS_WRITTEN, jit
 from .chunks import COLUMNS, make_e_step
-from .spherical import accumulate_sum_x, squared_distances
-
-
-def _by_width(width):
-    @jit(inline=True, name=f"tied.whiten_chunk_by_{width}")
-    def whiten_chunk(xt, p, factor, white):
-        """white[e, :chunk] = sum_{d <= e} factor[d, e] xt[d, p : p + chunk], `width` rows at a time."""
-        for e in range(0, xt.shape[0], width):
-            y = simd.zeros(xt, width, COLUMNS)
-            for d in range(e + width):
-                y = simd.multiply_add(simd.scalars_along(factor, d, e, width), simd.load(xt, d, p, 1, COLUMNS), y)
-            simd.store(y, white, e, 0)
-
-    return whiten_chunk
-
-
-whiten_chunk_by_two, whiten_chunk_by_four = _by_width(2), _by_width(4)
-
-
-@jit(inline=True)
-def prepare_chunk(xt, p, parameters, scratch):
-    """Whiten the chunk at p into the first columns of scratch."""
-    if xt.shape[0] == 2:
-        whiten_chunk_by_two(xt, p, parameters.factors[0], scratch)
-    else:
-        whiten_chunk_by_four(xt, p, parameters.factors[0], scratch)
+from .spherical import make_sum_x, squared_distances
 
 
 @jit(inline=True)
@@ -42,14 +17,31 @@ def compute_distances(xt, p, k, parameters, scratch):
     return squared_distances(scratch[: xt.shape[0]], 0, k, parameters.offsets)
 
 
-@jit(by_address=True, fastmath=AS_WRITTEN)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
-    """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
-    accumulate_sum_x(xt, resp, sum_first)
+def _by_width(width):
+    """Block functions that take features in steps of `width`: four, or two for one and two features."""
+    accumulate_sum_x = make_sum_x(width)
+
+    @jit(inline=True, name=f"tied.whiten_chunk_by_{width}")
+    def whiten_chunk(xt, p, parameters, white):
+        """white[e, :chunk] = sum_{d <= e} factor[d, e] xt[d, p : p + chunk], `width` rows at a time."""
+        factor = parameters.factors[0]
+        for e in range(0, xt.shape[0], width):
+            y = simd.zeros(xt, width, COLUMNS)
+            for d in range(e + width):
+                y = simd.multiply_add(simd.scalars_along(factor, d, e, width), simd.load(xt, d, p, 1, COLUMNS), y)
+            simd.store(y, white, e, 0)
+
+    @jit(by_address=True, fastmath=AS_WRITTEN, name=f"tied.accumulate_block_by_{width}")
+    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+        """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
+        accumulate_sum_x(xt, resp, sum_first)
+
+    return make_e_step(f"tied.by_{width}", whiten_chunk, compute_distances, 2), accumulate_block
 
 
 KEEPS_DISTANCES = False
 if simd.LANE_BYTES:
-    compute_resp = make_e_step("tied", prepare_chunk, compute_distances, 2)
+    compute_resp, accumulate_block = _by_width(4)
+    narrow_compute_resp, narrow_accumulate_block = _by_width(2)
 else:
     from .portable.tied import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401

@@ -138,6 +138,29 @@ class MixtureKernels:
                 part = block[first : first + size]
                 yield start + first, _read_only(part.astype(self.dtype, copy=False) if self._converts else part)
 
+    def _run(
+        self,
+        n_slots: int,
+        block: NDArray[Any],
+        weight: Array,
+        resp: Array,
+        size: int,
+        slots: Any,
+        output: Any,
+        hard: bool = False,
+    ) -> None:
+        """One pass over a block of rows, `size` of them at a time, into statistics and outputs."""
+        from ..kernels import parallel
+        from ..kernels.passes import block_functions, run_slot, workspace_bytes
+
+        general = hard or len(resp) > 0 or len(output.labels) > 0 or len(output.resp) > 0 or len(output.log_prob) > 0
+        functions = block_functions(self.structure.kernels, self._kernel_parameters, general)._replace(hard=int(hard))
+        n_bytes = workspace_bytes(size, self._kernel_parameters, functions)
+        parallel.run_slots(
+            *(run_slot, n_slots, n_bytes),
+            *(block, weight, resp, size, self._kernel_parameters, functions, slots, output),
+        )
+
     def accumulate(
         self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None, hard: bool = False
     ) -> SufficientStatistics:
@@ -149,10 +172,8 @@ class MixtureKernels:
         they come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
         which `StatisticsPass` adds.
         """
-        from ..kernels import parallel
-        from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
+        from ..kernels.passes import ScoreOutput, SlotStatistics
 
-        functions = block_functions(self.structure.kernels, self._kernel_parameters)._replace(hard=int(hard))
         no_matrix = np.empty((0, 0), self.dtype)
         no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, no_matrix, no_matrix)
         n_components = len(self.means)
@@ -172,11 +193,7 @@ class MixtureKernels:
             last = first + len(block)
             weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
             given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
-            parallel.run_slots(
-                run_slot,
-                n_slots,
-                *(block, weight, given, block_rows, self._kernel_parameters, functions, slots, no_output),
-            )
+            self._run(n_slots, block, weight, given, block_rows, slots, no_output, hard)
         return self._statistics(_merge(total, slots))
 
     def _statistics(self, merged: Any) -> SufficientStatistics:
@@ -213,10 +230,8 @@ class MixtureKernels:
         unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError
         if rows hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
         """
-        from ..kernels import parallel
-        from ..kernels.passes import ScoreOutput, SlotStatistics, block_functions, run_slot
+        from ..kernels.passes import ScoreOutput, SlotStatistics
 
-        functions = block_functions(self.structure.kernels, self._kernel_parameters)
         no_matrix = np.empty((0, 0), self.dtype)
         no_norm = np.empty(0, self.dtype)
         for first, block in self.calls(rows):
@@ -230,11 +245,7 @@ class MixtureKernels:
             )
             totals = np.zeros((n_slots, 2))
             no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
-            parallel.run_slots(
-                run_slot,
-                n_slots,
-                *(block, _UNWEIGHTED, _NO_RESP, block_rows, self._kernel_parameters, functions, no_sums, output),
-            )
+            self._run(n_slots, block, _UNWEIGHTED, _NO_RESP, block_rows, no_sums, output)
             if totals[:, 1].any():
                 self._score_far(block, output)
             for array, computed in zip(given, output, strict=True):

@@ -68,11 +68,13 @@ class StatisticsPass:
         )
 
     def data_scatter(self) -> Array:
-        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one unit Gaussian at the shift; kept."""
+        """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one Gaussian at the shift; kept."""
         if self._scatter is None:
             n_features = len(self.shift)
-            unit = MixtureParameters(np.ones(1), self.shift[None], np.eye(n_features)[None], "full")
-            self._scatter = self._accumulate(unit, lambda first, last: np.ones((last - first, 1))).sum_outer[0]
+            factor = 1e-100 * np.eye(n_features)  # so wide that no row is far
+            wide = MixtureParameters(np.ones(1), self.shift[None], factor[None], "full")
+            kernels = MixtureKernels(wide, self.dtype, self.shift)
+            self._scatter = kernels.accumulate(self.rows(), self.sample_weight).sum_outer[0]
         return self._scatter
 
 

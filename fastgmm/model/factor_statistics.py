@@ -114,7 +114,7 @@ class FactorPass:
         sums: Any,
     ) -> tuple[float, int]:
         from ..kernels import parallel
-        from ..kernels.low_rank import accumulate_slot
+        from ..kernels.low_rank import accumulate_slot, workspace_bytes
 
         resp = np.empty((len(block), len(row_factors)), block.dtype)
         log_prob_norm = np.empty(len(block), block.dtype)
@@ -128,7 +128,10 @@ class FactorPass:
         given = np.empty(0) if weight is None else weight.view()
         for array in (resp, given):
             array.flags.writeable = False
-        parallel.run_slots(accumulate_slot, len(sums.cross), block, resp, given, self.shift, row_factors, parts, sums)
+        parallel.run_slots(
+            *(accumulate_slot, len(sums.cross), workspace_bytes(row_factors)),
+            *(block, resp, given, self.shift, row_factors, parts, sums),
+        )
         return float(total), 0
 
 

@@ -167,8 +167,8 @@ class Maximiser:
     def _weights(self, statistics: SufficientStatistics) -> tuple[Array, UniformNoise | None]:
         concentration = 1.0 if self.prior is None else self.prior.weight_concentration
         counts = statistics.sum_resp + (concentration - 1.0)
-        share = np.append(counts, statistics.noise_resp) / (counts.sum() + statistics.noise_resp)
-        weights, noise_weight = share[:-1], float(share[-1])
+        total = counts.sum() + statistics.noise_resp
+        weights, noise_weight = counts / total, float(statistics.noise_resp / total)
         if self.fixed.equal_weights:
             weights = np.full(len(counts), (1.0 - noise_weight) / len(counts))
         elif self.fixed.weights is not None:
@@ -192,7 +192,7 @@ class Maximiser:
             offsets[held] = self.fixed.means[held] - old[held]
         covariances = structure.moved_outer(sum_outer, sum_resp, sum_diff, offsets) / denominator
         if self.prior is None:
-            covariances = structure.with_ridge(covariances, np.broadcast_to(self.ridge, n_features))
+            covariances = structure.with_ridge(covariances, np.zeros(n_features) + self.ridge)
         if self.floor > 0:
             unit = np.where(self.column_variance > 0, self.column_variance, 1.0)
             covariances = structure.floored(covariances, self.floor * unit)

@@ -1,6 +1,5 @@
 """k-means on a sample of rows: seeding and Lloyd's iterations, for starting values only."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from ..model.parameters import Array
 
 BLOCK = 512
 MAX_ITER = 100
-THREADED_WORK = 5e6  # values times centres, about a millisecond: starting threads takes a tenth of that
+THREADED_WORK = 5e6  # values times centres, about a millisecond
+SLOTS = 16
 TOL = 1e-4  # on the mean squared move of a centre; columns are standardised
 
 
@@ -70,29 +70,45 @@ class Nearest:
 
     @classmethod
     def of(cls, sample: BlockedSample, centers: Array) -> "Nearest":
-        """Compare every row with all centres (n_clusters, n_features padded), in threads where that takes long."""
-        from ..kernels.kmeans import assign_labels
-        from ..kernels.parallel import get_n_threads
+        """Compare every row with all centres (n_clusters, n_features padded)."""
+        return _assign(sample, centers, 0)[0]
 
-        n, n_blocks = len(sample.sample_weight), len(sample.blocks)
-        nearest = cls(np.empty(n, np.int64), np.empty(n), np.empty(n))
 
-        def assign(first: int) -> None:
-            rows = slice(first * BLOCK, (first + size) * BLOCK)
-            assign_labels(
-                *(sample.blocks[first : first + size], centers),
-                *(nearest.labels[rows], nearest.distance[rows], nearest.second[rows]),
-            )
+def _n_slots(sample: BlockedSample, n_centers: int) -> int:
+    """Slots of a comparison with so many centres: one where starting threads would take longer than they save."""
+    return min(SLOTS, len(sample.blocks)) if sample.blocks.size * n_centers > THREADED_WORK else 1
 
-        n_threads = get_n_threads() if sample.blocks.size * len(centers) > THREADED_WORK else 1
-        size = -(-n_blocks // n_threads)
-        if n_threads == 1:
-            assign(0)
-        else:
-            with ThreadPoolExecutor(n_threads) as pool:
-                for _ in pool.map(assign, range(0, n_blocks, size)):
-                    pass
-        return nearest
+
+def _assign(sample: BlockedSample, centers: Array, n_summed: int) -> tuple[Nearest, Array, Array]:
+    """Find the nearest centres; also the weighted sums and weights of the first `n_summed` clusters: all or none."""
+    from ..kernels import kmeans, parallel
+
+    n_blocks, n_features, size = sample.blocks.shape
+    n_slots = _n_slots(sample, len(centers))
+    labels, distances = np.empty((n_blocks, size), np.int64), np.empty((2, n_blocks, size))
+    sums, counts = np.zeros((n_slots, n_summed, n_features)), np.zeros((n_slots, n_summed))
+    parallel.run_slots(
+        *(kmeans.assign_labels_slot, n_slots, kmeans.workspace_bytes(size)),
+        *(kmeans.measure_address(), sample.blocks, sample.sample_weight.reshape(n_blocks, size), centers),
+        *(labels, *distances, sums, counts),
+    )
+    nearest = Nearest(labels.ravel(), distances[0].ravel(), distances[1].ravel())
+    return nearest, sums.sum(axis=0), counts.sum(axis=0)
+
+
+def _compare(sample: BlockedSample, candidates: Array, closest: Array) -> tuple[Array, Array]:
+    """Squared distances (n_candidates, n_rows) to a candidate or what is closest already, and their weighted sums."""
+    from ..kernels import kmeans, parallel
+
+    n_blocks, _, size = sample.blocks.shape
+    n_slots = _n_slots(sample, len(candidates))
+    distances, potentials = np.empty((len(candidates), n_blocks, size)), np.empty((n_slots, len(candidates)))
+    parallel.run_slots(
+        *(kmeans.compare_candidates_slot, n_slots, kmeans.workspace_bytes(size)),
+        *(kmeans.measure_address(), sample.blocks, sample.sample_weight.reshape(n_blocks, size), candidates),
+        *(closest.reshape(n_blocks, size), distances, potentials),
+    )
+    return distances.reshape(len(candidates), -1), potentials.sum(axis=0)
 
 
 def kmeans_plusplus(sample: BlockedSample, n_clusters: int, rng: np.random.Generator) -> Array:
@@ -100,21 +116,15 @@ def kmeans_plusplus(sample: BlockedSample, n_clusters: int, rng: np.random.Gener
 
     Returns centres of shape (n_clusters, n_features padded).
     """
-    from ..kernels.kmeans import compute_closest_candidates
-
     weight = sample.sample_weight
-    n_candidates = 2 + int(np.log(n_clusters))
     centers = np.empty((n_clusters, sample.blocks.shape[1]))
-    centers[0] = _draw(sample, weight, 1, rng)[0]
-    closest = np.full(len(weight), np.inf)
-    distances, potentials = np.empty((n_candidates, len(weight))), np.empty(n_candidates)
-    compute_closest_candidates(sample.blocks, weight, centers[:1], closest, distances[:1], potentials[:1])
-    closest = distances[0].copy()
-    for k in range(1, n_clusters):
-        candidates = _draw(sample, weight * closest, n_candidates, rng)
-        compute_closest_candidates(sample.blocks, weight, candidates, closest, distances, potentials)
+    candidates, closest = _draw(sample, weight, 1, rng), np.full(len(weight), np.inf)
+    for k in range(n_clusters):
+        if k > 0:
+            candidates = _draw(sample, weight * closest, 2 + int(np.log(n_clusters)), rng)
+        distances, potentials = _compare(sample, candidates, closest)
         best = int(np.argmin(potentials))
-        centers[k], closest = candidates[best], distances[best].copy()
+        centers[k], closest = candidates[best], distances[best]
     return centers
 
 
@@ -131,23 +141,21 @@ def improve_seeds(sample: BlockedSample, centers: Array, n_steps: int, rng: np.r
     Lloyd's iterations cannot move a centre from a cluster that has two to a cluster that has none; this does. One
     exchange at most per step; potential = sum of squared distances to the nearest centre.
     """
-    from ..kernels.kmeans import compute_closest_candidates
-
     weight, centers = sample.sample_weight, centers.copy()
     nearest = Nearest.of(sample, centers)
-    distances, everywhere = np.empty((1, len(weight))), np.full(len(weight), np.inf)
-    potential = float(weight @ nearest.distance)
+    everywhere = np.full(len(weight), np.inf)
+    potential = float(np.sum(weight * nearest.distance))
     for _ in range(n_steps):
         candidate = _draw(sample, weight * nearest.distance, 1, rng)
-        compute_closest_candidates(sample.blocks, weight, candidate, everywhere, distances, np.empty(1))
+        distances, _ = _compare(sample, candidate, everywhere)
         kept = np.minimum(nearest.distance, distances[0])
         loss = weight * (np.minimum(nearest.second, distances[0]) - kept)  # of a row whose centre goes
         losses = np.bincount(nearest.labels, loss, minlength=len(centers))
         leaving = int(np.argmin(losses))
-        if weight @ kept + losses[leaving] < potential:
+        if np.sum(weight * kept) + losses[leaving] < potential:
             centers[leaving] = candidate[0]
             nearest = Nearest.of(sample, centers)
-            potential = float(weight @ nearest.distance)
+            potential = float(np.sum(weight * nearest.distance))
     return centers
 
 
@@ -156,13 +164,9 @@ def lloyd(sample: BlockedSample, centers: Array, max_iter: int = MAX_ITER) -> Ar
 
     A cluster that empties moves to the row farthest from its centre.
     """
-    from ..kernels.kmeans import accumulate_clusters
-
     weight = sample.sample_weight
     for _ in range(max_iter):
-        nearest = Nearest.of(sample, centers)
-        sums, counts = np.zeros_like(centers), np.zeros(len(centers))
-        accumulate_clusters(sample.blocks, weight, nearest.labels, sums, counts)
+        nearest, sums, counts = _assign(sample, centers, len(centers))
         empty = np.flatnonzero(counts == 0)
         moved = sums / np.where(counts > 0, counts, 1.0)[:, None]
         if len(empty):

@@ -90,7 +90,7 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
             begin = start + first
             weight = (np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]).view()
             weight.flags.writeable = False
-            parallel.run_slots(summarise_columns_slot, n_slots, block, weight, shift, summary)
+            parallel.run_slots(summarise_columns_slot, n_slots, 0, block, weight, shift, summary)
             summaries.append(summary)
     merged = np.concatenate(summaries)
     total = float(source.n_samples if sample_weight is None else sample_weight.sum())

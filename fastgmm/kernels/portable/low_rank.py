@@ -2,34 +2,60 @@
 
 import numpy as np
 
-from .._compile import jit
+from .._compile import EXACT, jit
 from .blocks import make_e_step
+
+STRIP = 32  # features summed before they are added to what came before, with what that rounds off
+
+
+@jit(fastmath=EXACT)
+def add_exactly(total, rest, values):
+    """Total + rest += values, all (block,): `rest` gathers the roundings of `total` (Knuth's two-sum)."""
+    for p in range(total.shape[0]):
+        a, b = total[p], values[p]
+        s = a + b
+        t = s - a
+        rest[p] += (a - (s - t)) + (b - t)
+        total[p] = s
 
 
 @jit()
 def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
-    """mahalanobis[k, p] = |u|^2 - |A u|^2, overwritten; see kernels/low_rank.py for u, A and the layout of factors."""
-    block, n_features = xt.shape[1], xt.shape[0]
-    distance, product = np.empty(block), np.empty(block)
+    """mahalanobis[k, p] = |u|^2 - |A u|^2, overwritten; see kernels/low_rank.py for u, A and the layout of factors.
+
+    The two may agree in all but a few digits, hence sums of twice the digits.
+    """
+    n_features = xt.shape[0]
+    strip, rest = scratch[n_features], scratch[n_features + 1]
+    product, product_rest = scratch[n_features + 2], scratch[n_features + 3]
     for k in range(mahalanobis.shape[0]):
-        factor = parameters.factors[k]
+        factor, distance = parameters.factors[k], mahalanobis[k]
         distance[:] = 0
-        for d in range(n_features):
-            x, u, scale, offset = xt[d], scratch[d], factor[d, 0], factor[d, 1]
-            for p in range(block):
-                u[p] = x[p] * scale + offset
-                distance[p] += np.float64(u[p]) * u[p]
+        rest[:] = 0
+        for start in range(0, n_features, STRIP):
+            strip[:] = 0
+            for d in range(start, min(start + STRIP, n_features)):
+                x, u, scale, offset = xt[d], scratch[d], factor[d, 0], factor[d, 1]
+                for p in range(x.shape[0]):
+                    u[p] = x[p] * scale + offset
+                    strip[p] += u[p] * u[p]
+            add_exactly(distance, rest, strip)
         for j in range(2, factor.shape[1]):
             product[:] = 0
-            for d in range(n_features):
-                u, a = scratch[d], np.float64(factor[d, j])
-                for p in range(block):
-                    product[p] += a * u[p]
-            for p in range(block):
-                distance[p] -= product[p] * product[p]
-        out = mahalanobis[k]
-        for p in range(block):
-            out[p] = 0.0 if distance[p] < 0.0 else distance[p]  # NaN stays: inf - inf, and rows with NaN
+            product_rest[:] = 0
+            for start in range(0, n_features, STRIP):
+                strip[:] = 0
+                for d in range(start, min(start + STRIP, n_features)):
+                    u, a = scratch[d], factor[d, j]
+                    for p in range(u.shape[0]):
+                        strip[p] += a * u[p]
+                add_exactly(product, product_rest, strip)
+            for p in range(product.shape[0]):
+                strip[p] = -(product[p] + product_rest[p]) * (product[p] + product_rest[p])
+            add_exactly(distance, rest, strip)
+        for p in range(distance.shape[0]):
+            value = distance[p] + rest[p]
+            distance[p] = xt.dtype.type(0) if value < 0 else value  # NaN stays: inf - inf, and rows with NaN
 
 
 @jit()
