@@ -121,7 +121,7 @@ class MixtureKernels:
         from ..kernels import parallel
 
         n_components, n_padded = self._kernel_parameters.means.shape
-        block = parallel.block_size(n_samples, n_padded, n_components, self.dtype.itemsize)
+        block = self.structure.block_size(n_samples, n_padded, n_components, self.dtype.itemsize)
         slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
         return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 

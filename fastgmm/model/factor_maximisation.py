@@ -66,7 +66,7 @@ class FactorMaximiser:
         kept = np.broadcast_to(seen, old.means.shape)
         loadings = np.where(kept[:, :, None], solution[:, :, :-1], old.loadings)
         means = np.where(kept, old.means + solution[:, :, -1], old.means)
-        residual = np.maximum(statistics.second - (solution * statistics.cross).sum(axis=2), 0.0)
+        residual = np.maximum(statistics.second - np.einsum("kdl,kdl->kd", solution, statistics.cross), 0.0)
         pooled = self.shared or self.isotropic
         noise = np.where(kept | pooled, self._noise(residual, counts), old.noise_variance)
         weights = statistics.sum_resp / statistics.total_weight

@@ -93,10 +93,14 @@ class LowRank(KernelStructure):
     name = "low_rank"
 
     def __init__(self, n_factors: int) -> None:
-        self.n_factors = n_factors + n_factors % 2  # the kernels take pairs
+        self.n_factors = max(4, n_factors + n_factors % 2)  # the kernels take four and pairs
 
     def flops_per_row(self, n_components: int, n_features: int) -> float:
         return n_components * (2.0 * n_features * (self.n_factors + 2) + 60)
+
+    def block_size(self, n_samples: int, n_padded: int, n_components: int, itemsize: int) -> int:
+        # One chunk, so that it and its whitened copy stay in the second-level cache; no sums end with a block here.
+        return 256 // itemsize
 
     def kernel_shapes(self, n_components: int, n_padded: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (n_components, n_padded, self.n_factors + 2), (0,)

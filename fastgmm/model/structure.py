@@ -29,6 +29,12 @@ class KernelStructure(ABC):
     def flops_per_row(self, n_components: int, n_features: int) -> float:
         """Multiply-adds count two; scores and statistics together (an exp counts sixty)."""
 
+    def block_size(self, n_samples: int, n_padded: int, n_components: int, itemsize: int) -> int:
+        """Rows that the kernels copy and score together."""
+        from ..kernels import parallel
+
+        return int(parallel.block_size(n_samples, n_padded, n_components, itemsize))
+
     @abstractmethod
     def kernel_shapes(self, n_components: int, n_padded: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of the kernels' `factors` and `sum_outer`."""
