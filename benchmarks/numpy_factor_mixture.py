@@ -85,7 +85,7 @@ class FactorMixture(NamedTuple):
         root, V = factorise(seen)
         filled = X.astype(np.float64)
         filled[:, hidden] = 0
-        for k, rows in relevant_rows(resp):
+        for k, rows in relevant_rows(resp, cutoff):
             z = (X[np.ix_(rows, visible)] - seen.means[k]) @ V[k] @ root[k]
             completion = self.means[k, hidden] + z @ self.loadings[k, hidden].T
             filled[np.ix_(rows, hidden)] += resp[rows, k, None] * completion
@@ -129,6 +129,7 @@ def fit(
     floor: float = 1e-4,
     seed: int = 0,
     noise: str = "diag",
+    cutoff: float = NEGLIGIBLE,
 ) -> FactorMixture:
     """Fit by `n_iter` EM steps from k-means; no variance of the noise is below `floor`.
 
@@ -137,7 +138,7 @@ def fit(
     """
     mixture = start(X, n_components, n_factors, floor, seed, noise)
     for _ in range(n_iter):
-        mixture, _ = em_step(X, mixture, floor, noise)
+        mixture, _ = em_step(X, mixture, floor, noise, cutoff)
     return mixture
 
 
@@ -164,9 +165,11 @@ def start(
 
 
 def em_step(
-    X: np.ndarray, mixture: FactorMixture, floor: float = 0.0, noise: str = "diag"
+    X: np.ndarray, mixture: FactorMixture, floor: float = 0.0, noise: str = "diag", cutoff: float = NEGLIGIBLE
 ) -> tuple[FactorMixture, float]:
     """One exact EM step: new parameters, and the mean log-likelihood under the given ones.
+
+    Rows of a responsibility up to `cutoff` are left out of the sums; -1 takes all rows, as the textbooks do.
 
     Means and loadings are updated together: with z~ = [z; 1], regression of x - mean on z~.
     """
@@ -175,7 +178,7 @@ def em_step(
     root, V = factorise(mixture)
     means, loadings = mixture.means.copy(), mixture.loadings.copy()
     residual = mixture.noise * counts[:, None]  # stays for a component that no row belongs to
-    for k, rows in relevant_rows(resp):
+    for k, rows in relevant_rows(resp, cutoff):
         r = resp[rows, k]
         centred = X[rows] - mixture.means[k]
         z = np.hstack([centred @ V[k] @ root[k], np.ones((len(rows), 1))])
@@ -197,10 +200,10 @@ def compute_responsibilities(log_joint: np.ndarray) -> tuple[np.ndarray, float]:
     return np.exp(log_joint - log_density[:, None]), float(log_density.mean())
 
 
-def relevant_rows(resp: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def relevant_rows(resp: np.ndarray, cutoff: float) -> Iterator[tuple[int, np.ndarray]]:
     """Every component that owns anything, with the rows whose responsibility is not negligible."""
     for k, column in enumerate(np.ascontiguousarray(resp.T)):
-        rows = np.flatnonzero(column > NEGLIGIBLE)
+        rows = np.flatnonzero(column > cutoff)
         if rows.size:
             yield k, rows
 
