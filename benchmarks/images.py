@@ -83,7 +83,8 @@ def speed_table(train: Digits, held_out: Digits) -> str:
         scores = [[fit(rows, 50, 6, 1e-4, seed).score(held_out.X.astype(rows.dtype)) for seed in range(5)]]
         mixtures = [numpy_mixture.fit(rows, 50, 6, floor=1e-4, seed=seed) for seed in range(5)]
         scores.append([mixture.log_density(held_out.X).mean() for mixture in mixtures])
-        table.append((dtype, f"{ours:.3f}", f"{dense:.2f} ({dense / ours:.1f}x)", f"{sparse:.3f} ({sparse / ours:.1f}x)",
+        ratios = (f"{theirs:.2f} ({theirs / ours:.1f}x)" for theirs in (dense, sparse))
+        table.append((dtype, f"{ours:.2f}", *ratios,
                       *(f"{np.mean(s):.0f} (sd {np.std(s):.0f})" for s in scores)))  # fmt: skip
     header = ("rows", "fastgmm, s", "NumPy, all rows in every sum, s", "NumPy, sparse sums, s",
               "fastgmm held-out LL", "NumPy held-out LL")  # fmt: skip

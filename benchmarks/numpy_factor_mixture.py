@@ -85,7 +85,7 @@ class FactorMixture(NamedTuple):
         root, V = factorise(seen)
         filled = X.astype(np.float64)
         filled[:, hidden] = 0
-        for k, rows in relevant_rows(resp, cutoff):
+        for k, rows in relevant_rows(resp):
             z = (X[np.ix_(rows, visible)] - seen.means[k]) @ V[k] @ root[k]
             completion = self.means[k, hidden] + z @ self.loadings[k, hidden].T
             filled[np.ix_(rows, hidden)] += resp[rows, k, None] * completion
@@ -200,7 +200,7 @@ def compute_responsibilities(log_joint: np.ndarray) -> tuple[np.ndarray, float]:
     return np.exp(log_joint - log_density[:, None]), float(log_density.mean())
 
 
-def relevant_rows(resp: np.ndarray, cutoff: float) -> Iterator[tuple[int, np.ndarray]]:
+def relevant_rows(resp: np.ndarray, cutoff: float = NEGLIGIBLE) -> Iterator[tuple[int, np.ndarray]]:
     """Every component that owns anything, with the rows whose responsibility is not negligible."""
     for k, column in enumerate(np.ascontiguousarray(resp.T)):
         rows = np.flatnonzero(column > cutoff)
