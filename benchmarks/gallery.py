@@ -20,21 +20,20 @@ HIDDEN[:, 14:] = True
 Images = np.ndarray
 
 
-def generated_digits(folder: Path, train: Images, held_out: Images) -> ImageGenerator:
-    """Real digits beside drawn ones, of all classes together."""
-    generator = ImageGenerator(40, n_factors=25, noise_floor=1e-4, max_iter=12, tol=0, random_state=0).fit(train)
+def generated_digits(folder: Path, train: Images, labels: np.ndarray, held_out: Images) -> None:
+    """Real digits beside drawn ones: of all classes together, and of a mixture for each class."""
+    settings = {"n_factors": 6, "noise_prior": "auto", "max_iter": 15, "tol": 0, "random_state": 0}
     shown = {
         "real, held out": held_out[:100] / 255,
-        "generated": generator.generate(100, random_state=0),
-        "generated, temperature 0.5": generator.generate(100, random_state=0, temperature=0.5),
+        "generated, no labels": ImageGenerator(100, **settings).fit(train).generate(100, random_state=0),
+        "generated, by label": ImageGenerator(10, **settings).fit(train, labels=labels).generate(100, random_state=0),
     }
     save_grid(folder / "generated.png", shown, scale=1)
-    return generator
 
 
 def classes(folder: Path, train: Images, labels: np.ndarray) -> None:
-    """Ten columns of each class."""
-    generator = ImageGenerator(3, n_factors=15, noise_floor=5e-2, max_iter=20, tol=0, random_state=0)
+    """Twenty digits of each class."""
+    generator = ImageGenerator(10, n_factors=6, noise_prior="auto", max_iter=15, tol=0, random_state=0)
     generator.fit(train, labels=labels)
     drawn = np.concatenate([generator.generate(20, label=c, random_state=c) for c in range(10)])
     save_grid(folder / "classes.png", drawn, n_columns=20, scale=1)
@@ -81,9 +80,10 @@ def main() -> None:
     images, labels = load_mnist()
     order = np.random.default_rng(0).permutation(len(images))
     train, held_out = images[order[:4000]], images[order[4000:]]
-    generator = generated_digits(folder, train, held_out)
+    generated_digits(folder, train, labels[order[:4000]], held_out)
     classes(folder, train, labels[order[:4000]])
     completed(folder, train, held_out)
+    generator = ImageGenerator(40, n_factors=25, noise_floor=1e-4, max_iter=12, tol=0, random_state=0).fit(train)
     interpolated(folder, generator, held_out)
     ranked(folder, generator, held_out)
     faces(folder)
