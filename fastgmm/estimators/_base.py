@@ -237,6 +237,22 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             return MixtureKernels(parameters, source.dtype).log_likelihood(source.chunks(), sample_weight, labels)
 
+    def _total_of_scores(
+        self,
+        source: ArraySource,
+        parameters: Any,
+        sample_weight: NDArray[np.float64] | None,
+        labels: NDArray[np.int64] | None,
+    ) -> float:
+        """`_total_log_likelihood` from what `_score_rows` says of each row."""
+        outputs: dict[str, NDArray[Any]] = {"log_prob_norm": np.empty(source.n_samples, source.dtype)}
+        if labels is not None:
+            outputs["labels"] = labels
+        self._score_rows(source, parameters, **outputs)
+        weight = np.ones(source.n_samples) if sample_weight is None else sample_weight
+        present = weight > 0
+        return float(np.sum(weight[present] * outputs["log_prob_norm"][present], dtype=np.float64))
+
     def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Weighted total log-likelihood and total weight."""
         source = self._score_input(X)

@@ -169,10 +169,4 @@ class FactorScoring(InformationCriteria):
     ) -> float:
         if self.missing != "em":
             return super()._total_log_likelihood(source, parameters, sample_weight, labels)
-        outputs: dict[str, NDArray[Any]] = {"log_prob_norm": np.empty(source.n_samples, source.dtype)}
-        if labels is not None:
-            outputs["labels"] = labels
-        self._score_rows(source, parameters, **outputs)
-        weight = np.ones(source.n_samples) if sample_weight is None else sample_weight
-        present = weight > 0
-        return float(np.sum(weight[present] * outputs["log_prob_norm"][present], dtype=np.float64))
+        return self._total_of_scores(source, parameters, sample_weight, labels)

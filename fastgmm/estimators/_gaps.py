@@ -110,13 +110,7 @@ class GapsAndNoise(MixtureEstimator):
     ) -> float:
         if self.missing != "em" and parameters.noise is None:
             return super()._total_log_likelihood(source, parameters, sample_weight, labels)
-        outputs: dict[str, NDArray[Any]] = {"log_prob_norm": np.empty(source.n_samples, source.dtype)}
-        if labels is not None:
-            outputs["labels"] = labels
-        self._score_rows(source, parameters, **outputs)
-        weight = np.ones(source.n_samples) if sample_weight is None else sample_weight
-        present = weight > 0
-        return float(np.sum(weight[present] * outputs["log_prob_norm"][present], dtype=np.float64))
+        return self._total_of_scores(source, parameters, sample_weight, labels)
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Draw rows from the mixture, those of the noise last and labelled -1; see `MixtureEstimator.sample`."""
