@@ -211,8 +211,8 @@ class ImageGenerator:
         self._check_fitted()
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
-        if not temperature >= 0 or first < 0:
-            raise ValueError(f"temperature and first must be at least 0, got {temperature} and {first}")
+        if not 0 <= temperature < np.inf or first < 0:
+            raise ValueError(f"temperature and first must be finite and at least 0, got {temperature} and {first}")
         parameters = self._parameters(label)
         seed = random_state
         if not isinstance(seed, int | np.integer):
