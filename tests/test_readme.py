@@ -31,7 +31,7 @@ def test_the_examples_in_docstrings_give_what_they_show(name):
 def test_the_readme_names_only_files_that_exist():
     text = (ROOT / "README.md").read_text()
     for name in (
-        "docs/digits.png",
+        "docs/gallery/generated.png",
         "benchmarks/numpy_reference.py",
         "tests/test_architecture.py",
         "tests/reference.py",
