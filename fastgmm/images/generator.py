@@ -144,7 +144,7 @@ class ImageGenerator:
         if mask is not None:
             if self.model != "mfa":
                 raise ValueError(f"mask needs model='mfa', which has an EM for hidden pixels. Got {self.model!r}.")
-            rows = np.where(hidden_pixels(mask, pixels.shape), np.nan, rows).astype(rows.dtype)
+            rows = np.where(hidden_pixels(mask, pixels.shape), np.nan, rows)
         groups = [("", np.arange(len(rows)))] if labels is None else group_by_label(labels, len(rows))
         settings = self._settings(num_classes)
         for name, members in groups:
@@ -284,7 +284,7 @@ class ImageGenerator:
         self._check_fitted()
         pixels = check_images(images)
         hidden = hidden_pixels(mask, pixels.shape)
-        rows = np.where(hidden, np.nan, to_rows(pixels, self.image_shape_))
+        rows = self._visible_rows(pixels, mask)
         mixture = self._observed_with(obs_noise)
         if mode == "mean":
             completed = mixture.impute(rows)
@@ -299,27 +299,32 @@ class ImageGenerator:
         self._check_fitted()
         return self._as_images(self._observed_with(obs_noise).reconstruct(to_rows(images, self.image_shape_)))
 
-    def classify(self, images: npt.ArrayLike, *, obs_noise: float = 0.0) -> npt.NDArray[Any]:
-        """Return the most probable of `classes_` for each image, (n_images,).
+    def classify(
+        self, images: npt.ArrayLike, mask: npt.ArrayLike | None = None, *, obs_noise: float = 0.0
+    ) -> npt.NDArray[Any]:
+        """Return the most probable of `classes_` for each image, (n_images,), by its visible pixels if some are masked.
 
         `obs_noise` is the variance of noise that images have in addition to the model's: a sharp density (a small
-        `noise_floor`) classifies better with 0.02 to 0.1.
+        `noise_floor`) classifies better with 0.02 to 0.1. For `mask` see `inpaint`.
         """
         self._check_fitted()
-        resp = self._observed_with(obs_noise).predict_proba(to_rows(images, self.image_shape_))
+        resp = self._observed_with(obs_noise).predict_proba(self._visible_rows(images, mask))
         probability = np.zeros((len(resp), len(self.classes_)))
         for k, c in enumerate(self.component_classes_):
             probability[:, c] += resp[:, k]
         return np.asarray(self.classes_[probability.argmax(axis=1)])
 
-    def score_samples(self, images: npt.ArrayLike) -> FloatArray:
-        """Return the log-density of the pixels of each image, (n_images,), in nats; pixels are in [0, 1]."""
-        self._check_fitted()
-        return self.mixture_.score_samples(to_rows(images, self.image_shape_)).astype(np.float64)
+    def score_samples(self, images: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> FloatArray:
+        """Return the log-density of the pixels of each image, (n_images,), in nats; pixels are in [0, 1].
 
-    def score(self, images: npt.ArrayLike) -> float:
+        With a `mask` (see `inpaint`), of the visible pixels.
+        """
+        self._check_fitted()
+        return self.mixture_.score_samples(self._visible_rows(images, mask)).astype(np.float64)
+
+    def score(self, images: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> float:
         """Return the mean of `score_samples`, nats per image."""
-        return float(self.score_samples(images).mean())
+        return float(self.score_samples(images, mask).mean())
 
     def bits_per_dim(self, images: npt.ArrayLike) -> float:
         """Return the mean bits per pixel and channel that images of 256 levels take under the model.
@@ -385,6 +390,11 @@ class ImageGenerator:
                 raise ValueError(f"label must be one of {self.classes_.tolist()}, got {label!r}")
             weights = np.where(self.classes_[self.component_classes_] == label, weights, 0.0)
         return FactorParameters(weights, means, loadings, noise)
+
+    def _visible_rows(self, images: npt.ArrayLike, mask: npt.ArrayLike | None) -> npt.NDArray[Any]:
+        """Rows of pixels, NaN where one is hidden."""
+        rows = to_rows(images, self.image_shape_)
+        return rows if mask is None else np.where(hidden_pixels(mask, np.shape(images)), np.nan, rows)
 
     def _observed_with(self, obs_noise: float) -> MixtureOfFactorAnalyzers:
         mixture = copy.copy(self.mixture_)
