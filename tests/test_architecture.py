@@ -22,6 +22,7 @@ LAYERS = {
     "engine": 5,
     "images": 5,
     "metrics": 5,
+    "plot": 5,
     "cli": 6,
     "_demo": 6,
     "_progress": 6,
@@ -29,6 +30,7 @@ LAYERS = {
 OWNERS = {
     "numba": {"kernels", "threads"},
     "sklearn": {"estimators/_base.py", "estimators/interop.py"},
+    "matplotlib": {"plot"},
     "typer": {"cli"},
     "rich": {"_progress.py"},
 }
