@@ -129,11 +129,13 @@ class StreamSource(Source):
 
     def take(self, index: NDArray[np.int64]) -> Table:
         """Return the rows of these indices, from one pass over the data up to the last of them."""
-        if self.random_access:
-            rows = self.reader.rows(index)
-            assert rows is not None
-            return np.ascontiguousarray(rows, self.dtype)
         wanted, places = np.unique(index, return_inverse=True)
+        rows = self.reader.rows(wanted) if self.random_access else None
+        out = self._gathered(wanted) if rows is None else np.ascontiguousarray(rows, self.dtype)
+        return out if len(wanted) == len(index) and np.array_equal(wanted, index) else out[places]
+
+    def _gathered(self, wanted: NDArray[np.int64]) -> Table:
+        """The rows of these increasing indices, from a pass."""
         out = np.empty((len(wanted), self.n_features), self.dtype)
         done = 0
         with closing(self.chunks()) as chunks:
@@ -143,7 +145,7 @@ class StreamSource(Source):
                 done = stop
                 if done == len(wanted):
                     break
-        return out if len(wanted) == len(index) and np.array_equal(wanted, index) else out[places]
+        return out
 
     def read_as(self, dtype: Any) -> Self:
         """Return the same rows in this precision."""
