@@ -312,10 +312,31 @@ def test_missing_values_and_labels(covariance_type, X, tmp_path):
 
 def test_the_engine_reads_sources(X, tmp_path):
     model = fitted(X)
-    path = as_kind("npy", X, tmp_path)
-    found = engine.score_samples(path, model) if hasattr(engine, "score_samples") else None
-    if found is not None:
-        np.testing.assert_allclose(found, model.score_samples(X), rtol=1e-12)
+    mixture = engine.mixture(model.weights_, model.means_, model.covariances_)
+    expected = engine.labels(X, mixture)
+    assert np.array_equal(engine.labels(as_kind("npy", X, tmp_path), mixture), expected)
+
+
+def test_the_index_of_pandas_is_no_column(X, tmp_path):
+    frame = pd.DataFrame(X, columns=NAMES).iloc[::2]
+    frame.to_parquet(tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet")
+    assert source.names == NAMES
+    assert np.array_equal(read_all(source), X[::2])
+    assert open_source(pa.Table.from_pandas(frame.set_index("a"))).names == ["b", "c"]
+    with pytest.raises(SourceError, match="several columns named 'a'"):
+        open_source(pa.table([[1.0], [2.0]], names=["a", "a"]))
+
+
+def test_blocks_that_are_kept_keep_their_values(X, tmp_path):
+    for kind in ("npy", "parquet", "chunks"):
+        kept = list(open_source(as_kind(kind, X, tmp_path), batch_rows=100).chunks())
+        assert np.array_equal(np.concatenate([block for _, block in kept]), X)
+
+
+def test_memory_of_blocks_is_used_again(X, tmp_path):
+    source = open_source(as_kind("npy", X, tmp_path), batch_rows=100)
+    assert len({block.__array_interface__["data"][0] for _, block in source.chunks()}) <= 8
 
 
 def test_float32_stays_float32(X, tmp_path):
@@ -450,7 +471,7 @@ def test_skipping_drops_the_same_rows_in_every_pass(X, tmp_path):
 
 def test_skipping_in_csv_files(tmp_path):
     path = tmp_path / "bad.csv"
-    path.write_text("a,b,name\n1,2,x\n3,4\n5,oops,z\n-.5,1e3,\n,7,w\n 8 , 9 ,v\n1_0,1,u\n1,2,3,4\n")
+    path.write_text("a,b,name\n1,2,x\n3,4\n5,oops,z\n-.5,1e3,\n,7,w\n 8 , +9 ,v\n1_0,1,u\n1,2,3,4\n")
     source = open_source(path, columns=["a", "b"], on_bad="skip")
     assert read_all(source).tolist() == [[1, 2], [-0.5, 1000], [8, 9]]
     assert (source.n_samples, source.n_skipped) == (3, 5)

@@ -27,7 +27,14 @@ class SchemaReader(Reader):
         """Choose columns; SourceError for one that holds no numbers."""
         pyarrow = import_pyarrow("Arrow data")
         types = pyarrow.types
-        places = chosen_columns(columns, list(schema.names), len(schema.names), self.origin)
+        names = list(schema.names)
+        places = chosen_columns(columns, names, len(names), self.origin)
+        if columns is None and schema.pandas_metadata is not None:  # to pandas these are no columns
+            index = schema.pandas_metadata.get("index_columns", [])
+            places = [place for place in places if names[place] not in index]
+        if len({names[place] for place in places}) < len(places):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SourceError(f"{self.origin} has several columns named {twice!r}.")
         for place in places:
             kind = schema.types[place]
             is_number = types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)

@@ -149,6 +149,7 @@ def _values(columns: Sequence[Any]) -> NDArray[np.float64]:
     for j, column in enumerate(columns):
         if pyarrow.types.is_string(column.type):
             is_number = compute.match_substring_regex(column, NUMBER)
-            column = compute.if_else(is_number, compute.utf8_trim_whitespace(column), None).cast(pyarrow.float64())
+            text = compute.utf8_ltrim(compute.utf8_trim_whitespace(column), "+")  # which the cast does not know
+            column = compute.if_else(is_number, text, None).cast(pyarrow.float64())
         out[:, j] = column.to_numpy(zero_copy_only=False)
     return out

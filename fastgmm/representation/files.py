@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
-from .streams import Part, Reader, check_table, chosen_columns
+from .streams import Buffers, Part, Reader, check_table, chosen_columns
 
 KINDS = {
     ".npy": "npy",
@@ -108,10 +108,11 @@ class NpyReader(Reader):
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield blocks of rows, read into memory of their own."""
+        buffers = Buffers(min(n_rows, self._shape[0]), self._shape[1], self.dtype)
         with open(self._path, "rb", buffering=0) as file:
             for first in range(0, self._shape[0], n_rows):
                 count = min(n_rows, self._shape[0] - first)
-                yield Part(self._chosen(self._block(file, first, count)), self.origin, first, owned=True)
+                yield Part(self._chosen(self._block(file, first, buffers.take(count))), self.origin, first, owned=True)
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
         """Return the rows of these indices."""
@@ -126,10 +127,11 @@ class NpyReader(Reader):
         )
         return mapped
 
-    def _block(self, file: Any, first: int, count: int) -> NDArray[Any]:
+    def _block(self, file: Any, first: int, block: NDArray[Any]) -> NDArray[Any]:
+        """Fill a block with the rows from `first` on."""
         if self._fortran:
-            return np.array(self._mapped()[first : first + count], order="C")
-        block = np.empty((count, self._shape[1]), self.dtype)
+            block[:] = self._mapped()[first : first + len(block)]
+            return block
         view = block.reshape(-1).view(np.uint8)
         file.seek(self._offset + first * self._shape[1] * self.dtype.itemsize)
         done = 0

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     """
     if on_bad not in ("raise", "skip"):
         raise InvalidParameterError(f"on_bad must be 'raise' or 'skip'. Got {on_bad!r}.")
-    if batch_rows is not None and (isinstance(batch_rows, bool) or not isinstance(batch_rows, int) or batch_rows < 1):
+    if batch_rows is not None and (
+        not _is_count(batch_rows)
+    ):
         raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
     if isinstance(data, Source):
         if (columns, on_bad, batch_rows) != (None, "raise", None):
@@ -157,3 +160,7 @@ def column_names(data: Any) -> list[str] | None:
     if columns is None or not all(isinstance(name, str) for name in columns):
         return None
     return list(columns)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 DEPTH = 2  # blocks
+PATIENCE = 5.0  # seconds
 
 
 class Prefetched(Generic[T]):
@@ -43,12 +44,17 @@ class Prefetched(Generic[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop reading, wait for the thread, and close the iterator."""
+        """Stop reading, wait for the thread a while, and close the iterator.
+
+        A thread that is stuck in reading ends by itself when that ends.
+        """
         with self._changed:
             self._ended = True
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(PATIENCE)
+            if thread.is_alive():
+                return
         close = getattr(self._items, "close", None)
         if close is not None:
             close()
@@ -57,12 +63,13 @@ class Prefetched(Generic[T]):
     def _start(self) -> None:
         """Begin to read if nobody does and there is room; called with the lock held."""
         if self._thread is None and not self._ended and len(self._ready) < self._depth:
-            self._thread = threading.Thread(target=self._read, name="fastgmm-prefetch", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._read, name="fastgmm-prefetch", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _read(self) -> None:
         while True:
-            item: list[T] = []
+            item: list[T] = []  # which also lets go of the one before
             error: BaseException | None = None
             try:
                 item.append(next(self._items))

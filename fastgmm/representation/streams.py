@@ -1,6 +1,7 @@
 """Rows that are read block by block from somewhere else than an array in memory."""
 
 import copy
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -39,6 +40,25 @@ class Part:
     first_row: int = 0
     n_unreadable: int = 0
     owned: bool = False
+
+
+class Buffers:
+    """Memory for blocks of rows, used again once nobody else holds a view of it.
+
+    The first use of new memory costs about as much as filling it. Whoever keeps a block keeps its memory.
+    """
+
+    def __init__(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> None:
+        self._shape, self._dtype = (n_rows, n_features), dtype
+        self._all: list[Table] = []
+
+    def take(self, n_rows: int) -> Table:
+        """Return uninitialised rows."""
+        for i in range(len(self._all)):
+            if sys.getrefcount(self._all[i]) <= 2:  # the list's and the argument's
+                return self._all[i][:n_rows]
+        self._all.append(np.empty(self._shape, self._dtype))
+        return self._all[-1][:n_rows]
 
 
 class Reader(ABC):
@@ -196,6 +216,7 @@ class StreamSource(Source):
     def _blocks(self) -> Iterator[Table]:
         """The rows in blocks of equal length, apart from the last; copied, since readers may use a buffer again."""
         size, filled = self._block_rows(), 0
+        buffers = Buffers(size, self.n_features, self.dtype)
         block: Table | None = None
         for part in self._parts():
             values, start = part.values, 0
@@ -203,17 +224,17 @@ class StreamSource(Source):
                 left = len(values) - start
                 whole = values[start : start + size]
                 if filled == 0 and left >= size and part.owned and _is_ready(whole, self.dtype):
-                    yield whole
                     start += size
+                    yield whole
                     continue
                 if block is None:
-                    block = np.empty((size, self.n_features), self.dtype)
+                    block = buffers.take(size)
                 count = min(left, size - filled)
                 block[filled : filled + count] = values[start : start + count]
                 filled, start = filled + count, start + count
                 if filled == size:
-                    yield block
-                    block, filled = None, 0
+                    full, block, filled = [block], None, 0
+                    yield full.pop()  # not held here any longer
         if block is not None:
             yield block[:filled]
 
