@@ -163,4 +163,4 @@ def column_names(data: Any) -> list[str] | None:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+    return not isinstance(value, bool | np.bool_) and isinstance(value, Integral) and int(value) >= 1
