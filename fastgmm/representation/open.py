@@ -62,9 +62,7 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     """
     if on_bad not in ("raise", "skip"):
         raise InvalidParameterError(f"on_bad must be 'raise' or 'skip'. Got {on_bad!r}.")
-    if batch_rows is not None and (
-        not _is_count(batch_rows)
-    ):
+    if batch_rows is not None and not _is_count(batch_rows):
         raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
     if isinstance(data, Source):
         if (columns, on_bad, batch_rows) != (None, "raise", None):
