@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
     from .model.conjugate import ConjugatePrior
+    from .representation.open import open_source
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MixtureOfFactorAnalyzers",
     "__version__",
     "from_sklearn",
+    "open_source",
     "patch_sklearn",
     "sklearn_compatibility",
     "unpatch_sklearn",
@@ -33,6 +35,7 @@ _HOMES = {
     "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
     "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
     "from_sklearn": "fastgmm.estimators.interop",
+    "open_source": "fastgmm.representation.open",
     "patch_sklearn": "fastgmm.estimators.interop",
     "sklearn_compatibility": "fastgmm.estimators.interop",
     "unpatch_sklearn": "fastgmm.estimators.interop",

@@ -60,7 +60,7 @@ from .model.maximisation import Maximiser
 from .model.parameters import MixtureParameters
 from .model.statistics import SufficientStatistics
 from .optimization.em import check_range
-from .representation.source import ArraySource
+from .representation.source import Source
 from .threads import thread_limit
 
 __all__ = [
@@ -237,9 +237,9 @@ def _structure(covariance_type: str) -> Any:
     return STRUCTURES[covariance_type]
 
 
-def _rows(X: ArrayLike, mixture: MixtureParameters) -> ArraySource:
+def _rows(X: ArrayLike, mixture: MixtureParameters) -> Source:
     """Check a block of rows: finite, two-dimensional, as wide as the mixture."""
-    source = ArraySource(check.as_matrix(X, "fastgmm.engine"))
+    source = check.as_source(X, "fastgmm.engine")
     if source.n_features != mixture.means.shape[1]:
         raise ValueError(f"X has {source.n_features} features, but the mixture has {mixture.means.shape[1]}.")
     check.check_finite(source, "fastgmm.engine", None)

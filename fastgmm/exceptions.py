@@ -3,7 +3,8 @@
 ValueError
  ├─ InvalidParameterError    a constructor argument is outside its range (also a TypeError)
  ├─ NotFittedError           a method needs a fitted model (also an AttributeError)
- └─ SingularCovarianceError  a component's covariance cannot be inverted
+ ├─ SingularCovarianceError  a component's covariance cannot be inverted
+ └─ SourceError              a file, or another source of rows, is not what it should be
 UserWarning
  ├─ ConvergenceWarning       a fit ended without converging
  ├─ RegularizationWarning    reg_covar is not small against a column's variance
@@ -21,6 +22,7 @@ __all__ = [
     "NotFittedError",
     "RegularizationWarning",
     "SingularCovarianceError",
+    "SourceError",
 ]
 
 
@@ -45,6 +47,10 @@ class SingularCovarianceError(ValueError):
 
     component: int
     column: int
+
+
+class SourceError(ValueError):
+    """A source of rows is damaged, or holds what are no rows of numbers; the message names the file and the place."""
 
 
 class ConvergenceWarning(UserWarning):

@@ -14,9 +14,9 @@ from .. import exceptions
 from ..model import sampling
 from ..model.density import MixtureKernels, NonFiniteRowsError
 from ..model.parameters import MixtureParameters
-from ..representation.source import ArraySource
+from ..representation.source import ArraySource, Source
 from ..threads import thread_limit
-from ._validation import as_matrix, check_random_state, check_sample_weight, raise_nonfinite
+from ._validation import as_source, check_random_state, check_sample_weight, raise_nonfinite
 
 try:
     from sklearn.base import BaseEstimator, DensityMixin
@@ -113,22 +113,32 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     random_state: int | np.random.RandomState | None
     _defining: ClassVar[tuple[str, ...]] = ("weights_", "means_", "precisions_cholesky_")  # what a model is made of
 
-    def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> ArraySource:
+    def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> Source:
         """Check X and its column names and return its rows; with `reset` remember width and names.
 
         With `model_dtype`, rows are read in the precision that X and the model promote to.
         """
-        owner = type(self).__name__
-        array = as_matrix(X, owner, min_samples)
-        _check_feature_names(self, X, reset=reset)
-        _check_n_features(self, array, reset=reset)
-        dtype = None
-        if model_dtype is not None:
-            dtype = np.result_type(model_dtype, array.dtype if array.dtype.kind == "f" else np.float64)
-        return ArraySource(array, dtype)
+        source = as_source(X, type(self).__name__, min_samples, model_dtype)
+        if source.names is None:
+            is_array = isinstance(source, ArraySource) and not isinstance(X, Source)
+            _check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
+        else:
+            self._check_names(source.names, reset=reset)
+        _check_n_features(self, np.empty((0, source.n_features)), reset=reset)
+        return source
+
+    def _check_names(self, names: list[str], *, reset: bool) -> None:
+        """Remember the names of a source's columns, or compare them with those of the fit."""
+        if reset:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        elif names != list(getattr(self, "feature_names_in_", names)):
+            raise ValueError(
+                f"The feature names should match those that were passed during fit: {list(self.feature_names_in_)}. "
+                f"Got {names}."
+            )
 
     @contextmanager
-    def _naming_nonfinite(self, source: ArraySource) -> Iterator[None]:
+    def _naming_nonfinite(self, source: Source) -> Iterator[None]:
         """Turn the kernels' word of NaN or infinity into the ValueError that names row and column."""
         try:
             yield
@@ -207,7 +217,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             self.covariance_type,
         )
 
-    def _score_input(self, X: Any) -> ArraySource:
+    def _score_input(self, X: Any) -> Source:
         """Check that the model is fitted, and the rows to score."""
         self._check_is_fitted()
         source = self._read(
@@ -221,14 +231,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             )
         return source
 
-    def _score_rows(self, source: ArraySource, parameters: Any, **outputs: NDArray[Any]) -> None:
+    def _score_rows(self, source: Source, parameters: Any, **outputs: NDArray[Any]) -> None:
         """Fill `log_prob_norm`, `labels` or `resp`, one entry per row; ValueError naming the first NaN or infinity."""
         with thread_limit(self.n_jobs), self._naming_nonfinite(source):
             MixtureKernels(parameters, source.dtype).score(source.chunks(), **outputs)
 
     def _total_log_likelihood(
         self,
-        source: ArraySource,
+        source: Source,
         parameters: Any,
         sample_weight: NDArray[np.float64] | None,
         labels: NDArray[np.int64] | None = None,
@@ -239,7 +249,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _total_of_scores(
         self,
-        source: ArraySource,
+        source: Source,
         parameters: Any,
         sample_weight: NDArray[np.float64] | None,
         labels: NDArray[np.int64] | None,

@@ -19,7 +19,7 @@ from ..optimization.em import EMIteration, EMResult, MStep
 from ..optimization.initialization import METHODS
 from ..optimization.problem import FitProblem
 from ..optimization.restarts import EMOptions, Start, fit_best
-from ..representation.source import ArraySource, ColumnSummary, summarise_columns
+from ..representation.source import ColumnSummary, Source, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError, MixtureEstimator
@@ -79,8 +79,9 @@ class EMEstimator(MixtureEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks.
+        X : array-like of shape (n_samples, n_features), path, list of paths, or what `fastgmm.open_source` returns
+            C-contiguous float32 and float64 arrays, memory maps included, are read in place; others in blocks, as are
+            the files and objects that `open_source` lists: `.npy`, CSV, Parquet, Arrow, Zarr, HDF5, Dask, `chunks()`.
         y : array-like of shape (n_samples,) or None
             Ignored, unless the estimator is told that it holds labels (`semi_supervised`).
         sample_weight : array-like of shape (n_samples,) or None
@@ -163,7 +164,7 @@ class EMEstimator(MixtureEstimator):
             self.__dict__.update(before)
             raise
 
-    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> Any:
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> Any:
         """Check rows and weights, and summarise the columns."""
         weight = self._check_rows(source, sample_weight)
         columns = summarise_columns(source, weight)
@@ -173,7 +174,7 @@ class EMEstimator(MixtureEstimator):
         maximise = Maximiser(self.covariance_type, ridge, columns.variance)
         return FitProblem(source, columns, weight, int(self.n_components), maximise)
 
-    def _check_rows(self, source: ArraySource, sample_weight: ArrayLike | None) -> Array | None:
+    def _check_rows(self, source: Source, sample_weight: ArrayLike | None) -> Array | None:
         """Check the number of rows, and return checked weights."""
         if source.n_samples < self.n_components:
             raise ValueError(
@@ -182,7 +183,7 @@ class EMEstimator(MixtureEstimator):
             )
         return check.check_sample_weight(sample_weight, source.n_samples)
 
-    def _check_columns(self, source: ArraySource, columns: ColumnSummary) -> None:
+    def _check_columns(self, source: Source, columns: ColumnSummary) -> None:
         """Raise ValueError for values that are not finite and for spreads without a square."""
         names = self._column_names()
         if not columns.finite:

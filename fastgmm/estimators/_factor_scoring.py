@@ -11,7 +11,7 @@ from ..model import sampling
 from ..model.density import MixtureKernels, Rows
 from ..model.factor_missing import blocks_of, expected_rows, find_gaps, impute_visible, score_visible, selected
 from ..model.factor_parameters import FactorParameters
-from ..representation.source import ArraySource
+from ..representation.source import Source
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InformationCriteria, InvalidParameterError
@@ -139,7 +139,7 @@ class FactorScoring(InformationCriteria):
         check.check_parameters(name, values, {"obs_noise": OBS_NOISE}, InvalidParameterError)
         return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
 
-    def _score_rows(self, source: ArraySource, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
+    def _score_rows(self, source: Source, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
         gaps = find_gaps(source.chunks(), source.n_samples) if self.missing == "em" else np.zeros(0, bool)
         if not gaps.any():
             super()._score_rows(source, parameters, **outputs)
@@ -162,7 +162,7 @@ class FactorScoring(InformationCriteria):
 
     def _total_log_likelihood(
         self,
-        source: ArraySource,
+        source: Source,
         parameters: FactorParameters,
         sample_weight: NDArray[np.float64] | None,
         labels: NDArray[np.int64] | None = None,

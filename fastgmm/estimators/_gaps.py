@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..model.missing import impute, score_missing
 from ..model.parameters import MixtureParameters, UniformNoise
-from ..representation.source import ArraySource
+from ..representation.source import ArraySource, Source
 from ..threads import thread_limit
 from ._base import MixtureEstimator
 from ._validation import check_finite, check_random_state, raise_infinite
@@ -54,7 +54,7 @@ class GapsAndNoise(MixtureEstimator):
             return parameters
         return replace(parameters, noise=UniformNoise(float(self.noise_weight_), self.noise_bounds_))
 
-    def _score_rows(self, source: ArraySource, parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
+    def _score_rows(self, source: Source, parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
         if self.missing == "em":
             gaps = any(np.isnan(chunk[first : first + BLOCK_ROWS]).any() for _, chunk in source.chunks()
                        for first in range(0, len(chunk), BLOCK_ROWS))  # fmt: skip
@@ -70,7 +70,7 @@ class GapsAndNoise(MixtureEstimator):
         if parameters.noise is not None:
             self._score_outside(source, parameters, outputs)
 
-    def _score_gaps(self, source: ArraySource, parameters: MixtureParameters, outputs: dict[str, NDArray[Any]]) -> None:
+    def _score_gaps(self, source: Source, parameters: MixtureParameters, outputs: dict[str, NDArray[Any]]) -> None:
         with thread_limit(self.n_jobs):
             for start, chunk in source.chunks():
                 for first in range(0, len(chunk), BLOCK_ROWS):
@@ -78,9 +78,7 @@ class GapsAndNoise(MixtureEstimator):
                     block = chunk[first : first + BLOCK_ROWS]
                     score_missing(block, parameters, **{name: output[rows] for name, output in outputs.items()})
 
-    def _score_outside(
-        self, source: ArraySource, parameters: MixtureParameters, outputs: dict[str, NDArray[Any]]
-    ) -> None:
+    def _score_outside(self, source: Source, parameters: MixtureParameters, outputs: dict[str, NDArray[Any]]) -> None:
         """Noise has no density outside its box, and its label is -1."""
         noise = parameters.noise
         assert noise is not None
@@ -103,7 +101,7 @@ class GapsAndNoise(MixtureEstimator):
 
     def _total_log_likelihood(
         self,
-        source: ArraySource,
+        source: Source,
         parameters: MixtureParameters,
         sample_weight: NDArray[np.float64] | None,
         labels: NDArray[np.int64] | None = None,

@@ -16,7 +16,7 @@ from ..optimization.gradient import OPTIMIZERS, SCHEDULES, GradientIteration, Gr
 from ..optimization.hard_em import AnnealedIteration, HardIteration
 from ..optimization.problem import FitProblem
 from ..optimization.stepwise import StepwiseIteration, StepwiseOptions
-from ..representation.source import ArraySource, ColumnSummary, summarise_columns, summarise_observed
+from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
 from . import _validation as check
 from ._combinations import check_combinations
 from ._knowledge import resolve_fixed, resolve_labels, resolve_noise
@@ -83,7 +83,7 @@ class Settings(Protocol):
 
     def _column_names(self) -> Any: ...
 
-    def _check_columns(self, source: ArraySource, columns: ColumnSummary) -> None: ...
+    def _check_columns(self, source: Source, columns: ColumnSummary) -> None: ...
 
 
 def is_prior(value: Any) -> bool:
@@ -119,7 +119,7 @@ def solver_iteration(model: Settings, problem: FitProblem, rng: np.random.Random
     )
 
 
-def make_problem(model: Settings, source: ArraySource, y: Any, weight: Array | None) -> FitProblem:
+def make_problem(model: Settings, source: Source, y: Any, weight: Array | None) -> FitProblem:
     """Check rows, settings and how they go together."""
     columns = summarise_columns(source, weight)
     has_missing = model.missing == "em" and not columns.finite

@@ -8,13 +8,13 @@ from scipy.special import logsumexp
 from ..model.density import MixtureKernels
 from ..model.factor_parameters import FactorParameters
 from ..model.parameters import Array
-from ..representation.source import ArraySource
+from ..representation.source import Source
 
 MAX_ITER, TOL = 1000, 1e-9  # nats per row; the problem is concave
 NEGLIGIBLE = 1e-8  # parts of less weight are left out
 
 
-def stacked(parts: Sequence[FactorParameters], source: ArraySource) -> FactorParameters:
+def stacked(parts: Sequence[FactorParameters], source: Source) -> FactorParameters:
     """Return the mixture of `parts` whose weights maximise the likelihood of the rows (Smyth and Wolpert, 1999)."""
     log_prob = np.empty((source.n_samples, len(parts)))
     column = np.empty(source.n_samples, source.dtype)

@@ -1,5 +1,6 @@
 """`partial_fit`: stepwise EM on rows that come in pieces."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from ..optimization.diagnostics import FitDiagnostics
 from ..optimization.em import check_range
 from ..optimization.problem import FitProblem
 from ..optimization.stepwise import RunningStatistics, StepwiseOptions, rows_per_batch
-from ..representation.source import ArraySource, summarise_columns, summarise_observed
+from ..representation.open import column_names, is_one_shot, recognised
+from ..representation.source import ArraySource, Source, summarise_columns, summarise_observed
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError
@@ -56,12 +58,51 @@ class StreamFit(EMEstimator):
         Parameters
         ----------
         X, y, sample_weight : as in `fit`
-            Pieces longer than `batch_size` are cut into batches.
+            Pieces longer than `batch_size` are cut into batches. Files and other sources are learned block by block;
+            so are iterators and generators of arrays, which come without `y` and `sample_weight`, and of which the
+            first 50 rows per component, and at least 512, make up the first piece.
 
         Returns
         -------
         self
         """
+        first = 0
+        for piece, labels, weight in self._pieces(X, y, sample_weight):
+            try:
+                self._learn_piece(piece, labels, weight)
+                first += piece.n_samples if isinstance(piece, Source) else 0
+            except ValueError as error:
+                if piece is not X:
+                    error.add_note(f"Rows are counted from the beginning of a block, row {first} of the data.")
+                raise
+        return self
+
+    def _pieces(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iterator[tuple[Any, Any, Any]]:
+        """Cut into pieces what is read block by block."""
+        if is_one_shot(X):
+            if y is not None or sample_weight is not None:
+                raise ValueError(
+                    "y and sample_weight cannot be given for the rows of an iterator. Call partial_fit for each of its "
+                    "arrays."
+                )
+            begun = hasattr(self, "_stream") or hasattr(self, "diagnostics_")
+            n_first = 1 if begun else rows_per_batch(None, int(self.n_components))
+            yield from ((piece, None, None) for piece in _gathered(X, n_first, type(self).__name__))
+            return
+        source = recognised(X)
+        if source is None or isinstance(source, ArraySource):
+            yield X, y, sample_weight
+            return
+        weight = check.check_sample_weight(sample_weight, source.n_samples)
+        if y is not None and len(y) != source.n_samples:
+            raise ValueError(f"y has {len(y)} entries, but there are {source.n_samples} rows.")
+        for first, block in source.chunks():
+            rows = slice(first, first + len(block))
+            if weight is None or weight[rows].any():
+                labels = None if y is None else np.asarray(y)[rows]
+                yield ArraySource(block, names=source.names), labels, None if weight is None else weight[rows]
+
+    def _learn_piece(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
         values = {name: getattr(self, name) for name in self._constraints}
         check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
         check_combinations({"solver='stepwise'": True, f"on_singular={self.on_singular!r}": True})
@@ -85,7 +126,6 @@ class StreamFit(EMEstimator):
         self.n_iter_ = stream.running.n_batches
         self.lower_bound_ = problem.source.dtype.type(bound)
         self.lower_bounds_ = [*(self.lower_bounds_ if goes_on else []), self.lower_bound_]
-        return self
 
     def _begin(self, X: Any, y: Any, sample_weight: ArrayLike | None, options: StepwiseOptions) -> _Stream:
         """Start from the first piece, or go on from a fit."""
@@ -129,6 +169,37 @@ class StreamFit(EMEstimator):
             labels = resolve_labels(y, source.n_samples, problem.n_components)
         problem = replace(problem, source=source, sample_weight=weight, labels=labels, has_missing=has_missing)
         return replace(self._stream, problem=problem)
+
+
+def _gathered(items: Iterable[Any], n_first: int, owner: str) -> Iterator[ArraySource]:
+    """The arrays of an iterator that have rows, the first of them together until they have `n_first`."""
+    waiting: list[Any] = []
+    names: list[str] | None = None
+    n_waiting, began = 0, False
+    for number, item in enumerate(items):
+        try:
+            array = check.as_matrix(item, owner, min_samples=0)
+            if waiting and array.shape[1] != waiting[0].shape[1]:
+                raise ValueError(f"It has {array.shape[1]} columns, those before it {waiting[0].shape[1]}.")
+        except ValueError as error:
+            error.add_note(f"This is item {number} of the iterator.")
+            raise
+        if not len(array):
+            continue
+        names = column_names(item)
+        if began:
+            yield ArraySource(array, names=names)
+            continue
+        waiting.append(array)
+        n_waiting += len(array)
+        if n_waiting >= n_first:
+            began = True
+            yield ArraySource(waiting[0] if len(waiting) == 1 else np.concatenate(waiting), names=names)
+            waiting = []
+    if waiting:
+        yield ArraySource(np.concatenate(waiting), names=names)
+    elif not began:
+        raise ValueError("The iterator has no rows.")
 
 
 def _learn(stream: _Stream, options: StepwiseOptions) -> tuple[_Stream, float]:

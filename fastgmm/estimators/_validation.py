@@ -9,7 +9,8 @@ from scipy import sparse
 
 from ..exceptions import InvalidParameterError
 from ..model.covariance import STRUCTURES
-from ..representation.source import ArraySource, first_nonfinite
+from ..representation.open import recognised
+from ..representation.source import ArraySource, Source, first_nonfinite
 
 Array = NDArray[np.float64]
 
@@ -39,16 +40,37 @@ def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
             "Reshape your data either using array.reshape(-1, 1) if your data has a single feature or "
             "array.reshape(1, -1) if it contains a single sample."
         )
-    for count, what, minimum in ((array.shape[0], "sample", min_samples), (array.shape[1], "feature", 1)):
-        if count < minimum:
-            raise ValueError(
-                f"Found array with {count} {what}(s) (shape={array.shape}) while a minimum of {minimum} is required "
-                f"by {owner}."
-            )
+    check_counts(array.shape, owner, min_samples)
     return array
 
 
-def check_finite(source: ArraySource, owner: str, names: NDArray[Any] | None) -> None:
+def check_counts(shape: tuple[int, ...], owner: str, min_samples: int) -> None:
+    """Raise ValueError for fewer than `min_samples` rows or no columns."""
+    for count, what, minimum in ((shape[0], "sample", min_samples), (shape[1], "feature", 1)):
+        if count < minimum:
+            raise ValueError(
+                f"Found array with {count} {what}(s) (shape={shape}) while a minimum of {minimum} is required by "
+                f"{owner}."
+            )
+
+
+def as_source(X: Any, owner: str, min_samples: int = 1, model_dtype: Any = None) -> Source:
+    """Return the rows of arrays, files and whatever else `fastgmm.open_source` knows, checked as by `as_matrix`.
+
+    With `model_dtype`, rows are read in the precision that X and the model promote to.
+    """
+    source = recognised(X)
+    if source is None:
+        source = ArraySource(as_matrix(X, owner, min_samples))
+    else:
+        check_counts((source.n_samples, source.n_features), owner, min_samples)
+    if model_dtype is None:
+        return source
+    given = source.input_dtype
+    return source.read_as(np.result_type(model_dtype, given if given.kind == "f" else np.float64))
+
+
+def check_finite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
     """Raise ValueError naming the first row and column with NaN or infinity; reads the rows once, copies nothing."""
     for _, chunk in source.chunks():
         for first in range(0, len(chunk), 2**16):
@@ -59,30 +81,36 @@ def check_finite(source: ArraySource, owner: str, names: NDArray[Any] | None) ->
                 return
 
 
-def raise_nonfinite(source: ArraySource, owner: str, names: NDArray[Any] | None) -> None:
+def raise_nonfinite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
     """Raise the ValueError for the first value that is not finite, if there is one."""
     place = first_nonfinite(source)
     if place is None:
         return
     row, column, value = place
-    where = f"(first at row {row}, column {column_name(column, names)})"
+    where = f"(first at {row_name(source, row)}, column {column_name(column, names)})"
     if np.isnan(value):
         raise ValueError(
             f"Input X contains NaN {where}.\n{owner} does not accept missing values encoded as NaN natively. Drop or "
             "impute these rows first, or use GaussianMixture or MixtureOfFactorAnalyzers with missing='em', to which "
             "NaN is a value missing at random."
         )
-    raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
+    raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
 
 
-def raise_infinite(source: ArraySource, names: NDArray[Any] | None) -> None:
+def raise_infinite(source: Source, names: NDArray[Any] | None) -> None:
     """Raise the ValueError for the first infinite value among rows that may have gaps."""
     for start, chunk in source.chunks():
         bad = np.isinf(chunk)
         if bad.any():
             row, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            where = f"(first at row {start + int(row)}, column {column_name(int(column), names)})"
-            raise ValueError(f"Input X contains infinity or a value too large for {source.X.dtype!r} {where}.")
+            where = f"(first at {row_name(source, start + int(row))}, column {column_name(int(column), names)})"
+            raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
+
+
+def row_name(source: Source, row: int) -> str:
+    """Name a row for a message: its index, and the file and its place there if it comes from one."""
+    place = source.place(row)
+    return f"row {row}, which is {place}" if place else f"row {row}"
 
 
 def column_name(column: int, names: NDArray[Any] | None) -> str:

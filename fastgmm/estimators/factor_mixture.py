@@ -11,7 +11,7 @@ from ..model.factor_maximisation import FactorMaximiser, NoisePrior
 from ..model.factor_parameters import FactorParameters
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
-from ..representation.source import ArraySource, ColumnSummary, summarise_columns, summarise_observed
+from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
 from ..threads import thread_limit
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
@@ -259,7 +259,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
         self.n_features_in_ = parameters.means.shape[1]
         return self
 
-    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FactorProblem:
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FactorProblem:
         """Check rows, weights and settings."""
         weight = self._check_rows(source, sample_weight)
         if self.n_factors > source.n_features:

@@ -19,7 +19,7 @@ from ..optimization.diagnostics import FitDiagnostics, diagnose
 from ..optimization.em import EMResult, MStep
 from ..optimization.initialization import UserStart, initial_parameters
 from ..optimization.problem import FitProblem
-from ..representation.source import ArraySource
+from ..representation.source import Source
 from . import _validation as check
 from ._base import InformationCriteria, InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
@@ -336,7 +336,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator)
 
         return FitPlan(start, solver_iteration(self, problem, rng), objective_name(self), m_step=m_step)
 
-    def _problem(self, source: ArraySource, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
         """Check everything that is known of the rows."""
         return make_problem(self, source, y, self._check_rows(source, sample_weight))
 

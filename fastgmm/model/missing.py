@@ -6,6 +6,7 @@ statistics of all columns are linear in those: with B_k the regression of the mi
 expected deviation is (I, B_k) times its observed one, and the missing columns vary by what the regression leaves.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -124,13 +125,46 @@ class MissingPass:
                 statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
             statistics = completed(statistics, parameters, pattern)
             total = statistics if total is None else total + statistics
-        return self._nothing(parameters) if total is None else total
+        return _nothing(parameters) if total is None else total
 
-    def _nothing(self, parameters: MixtureParameters) -> SufficientStatistics:
-        """Statistics of rows that miss all their values, or have no weight."""
-        structure, means = STRUCTURES[parameters.covariance_type], parameters.means
-        empty = np.zeros(structure.shape(*means.shape))
-        return SufficientStatistics(0.0, np.zeros(len(means)), np.zeros_like(means), empty, means)
+
+class BlockwiseMissingPass:
+    """An EM pass over rows with missing values that holds one block of rows at a time, and groups it anew.
+
+    Parameters
+    ----------
+    rows : callable returning the rows anew at each call
+    dtype, shift, sample_weight
+        As in `MissingPass`.
+    """
+
+    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
+        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
+        self.hard = False
+
+    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+        """Return the expected statistics of all rows under `parameters`; see `MissingPass`."""
+        parameters = with_covariances(parameters)
+        total = _nothing(parameters)
+        for first, block in self.rows():
+            last = first + len(block)
+            weight = None if self.sample_weight is None else self.sample_weight[first:last]
+            part = MissingPass([(0, block)], self.dtype, self.shift, weight)
+            part.hard = self.hard
+            given = None if resp is None else partial(_later_rows, resp, first)
+            total = total + part(parameters, given)
+        return total
+
+
+def _nothing(parameters: MixtureParameters) -> SufficientStatistics:
+    """Statistics of rows that miss all their values, or have no weight."""
+    structure, means = STRUCTURES[parameters.covariance_type], parameters.means
+    empty = np.zeros(structure.shape(*means.shape))
+    return SufficientStatistics(0.0, np.zeros(len(means)), np.zeros_like(means), empty, means)
+
+
+def _later_rows(resp: RespOf, start: int, first: int, last: int) -> NDArray[Any]:
+    return resp(start + first, start + last)
 
 
 def _one_block(values: NDArray[Any]) -> Rows:

@@ -10,7 +10,7 @@ from ..model.factor_missing import GapsPass, find_gaps
 from ..model.factor_parameters import FactorParameters
 from ..model.factor_statistics import FactorPass
 from ..model.parameters import Array
-from ..representation.source import ArraySource, ColumnSummary
+from ..representation.source import ColumnSummary, Source
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
 from .problem import FilledSource
 
@@ -25,7 +25,7 @@ class FactorProblem:
 
     Attributes
     ----------
-    source : ArraySource
+    source : Source
     columns : ColumnSummary
         Of the rows of positive weight, without missing values.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -35,7 +35,7 @@ class FactorProblem:
         Whether NaN stands for missing values.
     """
 
-    source: ArraySource
+    source: Source
     columns: ColumnSummary
     sample_weight: Array | None
     n_components: int

@@ -17,7 +17,7 @@ from ..model.density import RespOf
 from ..model.expectation import StatisticsPass
 from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
-from ..representation.source import ArraySource
+from ..representation.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
 from .problem import FitProblem
@@ -101,6 +101,11 @@ def initial_statistics(
     n_samples, n_components = problem.source.n_samples, problem.n_components
     given: NDArray[Any] | None = None
     if callable(init_params):
+        if not isinstance(problem.source, ArraySource):
+            raise ValueError(
+                "init_params cannot be a function of rows that are read from a source block by block; give a method, "
+                "labels, responsibilities or means."
+            )
         given = np.asarray(init_params(problem.source.X, n_components, random_state))
     elif not isinstance(init_params, str):
         given = np.asarray(init_params)
@@ -235,7 +240,7 @@ def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]
 
 
 def _from_labels(
-    problem: FitProblem, source: ArraySource, sample_weight: Array | None, labels: NDArray[np.int64]
+    problem: FitProblem, source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> SufficientStatistics:
     """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
     n_components, n_features = problem.n_components, source.n_features
@@ -253,7 +258,7 @@ def _from_labels(
 
 
 def _runs(
-    source: ArraySource, shift: Array, sample_weight: Array | None, labels: NDArray[np.int64]
+    source: Source, shift: Array, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]]:
     """Yield blocks of rows sorted by label: their labels, where each run starts, rows minus shift, and weights."""
     narrow = np.min_scalar_type(int(labels.max()))  # up to 16 bits NumPy sorts by radix, ten times faster
@@ -270,7 +275,7 @@ def _runs(
 
 
 def _from_resp(
-    problem: FitProblem, source: ArraySource, sample_weight: Array | None, resp_of: RespOf
+    problem: FitProblem, source: Source, sample_weight: Array | None, resp_of: RespOf
 ) -> SufficientStatistics:
     """Statistics of responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
     n_components, n_features = problem.n_components, source.n_features

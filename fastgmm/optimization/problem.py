@@ -1,15 +1,17 @@
 """What a fit is about: its rows, what is known of them, and the M-step."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.expectation import Expectation, PartlyLabelled, StatisticsPass
 from ..model.maximisation import Maximiser
-from ..model.missing import MissingPass
+from ..model.missing import BlockwiseMissingPass, MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
-from ..representation.source import ArraySource, ColumnSummary
+from ..representation.source import ArraySource, ColumnSummary, Source, rows_per_block
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class FitProblem:
 
     Attributes
     ----------
-    source : ArraySource
+    source : Source
     columns : ColumnSummary
         Of the rows of positive weight, without missing values.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -32,7 +34,7 @@ class FitProblem:
         Weight of the uniform noise to begin with, where there is one.
     """
 
-    source: ArraySource
+    source: Source
     columns: ColumnSummary
     sample_weight: Array | None
     n_components: int
@@ -55,12 +57,11 @@ class FitProblem:
         """The pass over all rows that EM repeats."""
         return self._expectation(self.source, self.sample_weight, self.labels)
 
-    def batch(self, index: NDArray[np.int64]) -> Expectation:
-        """The pass over the rows of these indices."""
+    def batch(self, index: NDArray[np.int64], rows: NDArray[Any] | None = None) -> Expectation:
+        """The pass over the rows of these indices, which are read unless they are given."""
         weight = None if self.sample_weight is None else self.sample_weight[index]
-        return self._expectation(
-            ArraySource(self.source.take(index)), weight, None if self.labels is None else self.labels[index]
-        )
+        labels = None if self.labels is None else self.labels[index]
+        return self._expectation(ArraySource(self.source.take(index) if rows is None else rows), weight, labels)
 
     def begun(self, parameters: MixtureParameters) -> MixtureParameters:
         """Starting parameters with the fixed ones in their places, and with noise if there should be some."""
@@ -76,11 +77,11 @@ class FitProblem:
         """The plain pass over all rows, complete and unlabelled."""
         return StatisticsPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
 
-    def complete_source(self) -> ArraySource:
+    def complete_source(self) -> Source:
         """The rows with column means in the place of missing values: good enough to start from."""
         return FilledSource(self.source, self.columns.mean) if self.has_missing else self.source
 
-    def _expectation(self, source: ArraySource, weight: Array | None, labels: NDArray[np.int64] | None) -> Expectation:
+    def _expectation(self, source: Source, weight: Array | None, labels: NDArray[np.int64] | None) -> Expectation:
         if labels is None or not (labels >= 0).any():
             return self._unlabelled(source, weight)
         known = np.flatnonzero(labels >= 0)
@@ -91,19 +92,42 @@ class FitProblem:
             rest = self._unlabelled(source, unknown) if unknown.any() else None
         return PartlyLabelled(rest, labelled, labels[known], constant=not self.has_missing)
 
-    def _unlabelled(self, source: ArraySource, weight: Array | None) -> Expectation:
+    def _unlabelled(self, source: Source, weight: Array | None) -> Expectation:
         if self.has_missing:
-            return MissingPass(source.chunks(), source.dtype, self.columns.mean, weight)
+            if isinstance(source, ArraySource):
+                return MissingPass(source.chunks(), source.dtype, self.columns.mean, weight)
+            return BlockwiseMissingPass(source.chunks, source.dtype, self.columns.mean, weight)
         return StatisticsPass(source.chunks, source.dtype, self.columns.mean, weight)
 
 
-class FilledSource(ArraySource):
+class FilledSource(Source):
     """Rows whose missing values are read as the means of their columns."""
 
-    def __init__(self, source: ArraySource, fill: Array) -> None:
-        super().__init__(source.X, source.dtype)
-        self._fill, self._direct = fill.astype(source.dtype), False
+    def __init__(self, source: Source, fill: Array) -> None:
+        self._source, self._mean = source, fill
+        self._fill = fill.astype(source.dtype)
+        self.n_features, self.dtype, self.input_dtype = source.n_features, source.dtype, source.input_dtype
+        self.names, self.random_access = source.names, source.random_access
 
-    def _converted(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
-        rows = super()._converted(block)
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self._source.n_samples
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, block)."""
+        size = rows_per_block(self.n_features, self.dtype)
+        for start, chunk in self._source.chunks():
+            for first in range(0, len(chunk), size):
+                yield start + first, self._filled(chunk[first : first + size])
+
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+        return self._filled(self._source.take(index))
+
+    def read_as(self, dtype: Any) -> "FilledSource":
+        """Return the same rows in this precision."""
+        return FilledSource(self._source.read_as(dtype), self._mean)
+
+    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
         return np.where(np.isnan(rows), self._fill, rows)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..representation.source import ArraySource
+from ..representation.source import Source
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, EMResult, MStep, run_em
 
@@ -15,7 +15,7 @@ class Problem(Protocol):
     """What is fitted: a `FitProblem` or a `FactorProblem`."""
 
     @property
-    def source(self) -> ArraySource:
+    def source(self) -> Source:
         """The rows."""
 
     @property

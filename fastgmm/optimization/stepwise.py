@@ -4,7 +4,9 @@ After batch t the running statistics, per unit of weight, are (1 - rho_t) times 
 the batch, with rho_t = (t + t0)^-kappa. The running statistics of a start are those its mixture expects of a row.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep, check_range
 from .initialization import spread
 from .problem import FitProblem
+
+AHEAD_BYTES = 2**27  # of rows read for later batches, where reading begins at the first row every time
 
 
 def rows_per_batch(batch_size: int | None, n_components: int, n_rows: int = 0) -> int:
@@ -35,6 +39,7 @@ class Batches:
     size: int
     eligible: NDArray[np.int64] | None
     n_rows: int
+    _ahead: deque[tuple[NDArray[np.int64], NDArray[Any] | None]] = field(default_factory=deque)
 
     @classmethod
     def of(cls, problem: FitProblem, batch_size: int | None) -> "Batches":
@@ -52,10 +57,28 @@ class Batches:
 
     def statistics(self, rng: np.random.Generator, parameters: MixtureParameters) -> SufficientStatistics:
         """Return the statistics of a random batch."""
-        index = spread(self.n_rows, self.size, rng)
-        batch = self.problem.batch(index if self.eligible is None else self.eligible[index])(parameters)
+        if not self._ahead:
+            self._read_ahead(rng)
+        index, rows = self._ahead.popleft()
+        batch = self.problem.batch(index, rows)(parameters)
         check_range(batch)
         return batch
+
+    def _read_ahead(self, rng: np.random.Generator) -> None:
+        """Draw the next batch; of a source that is read in order as many batches as memory allows, in one pass."""
+        source = self.problem.source
+        if source.random_access:
+            self._ahead.append((self._draw(rng), None))
+            return
+        count = AHEAD_BYTES // (2 * self.size * source.n_features * source.dtype.itemsize)
+        batches = [self._draw(rng) for _ in range(max(1, min(count, self.per_pass)))]
+        union = np.unique(np.concatenate(batches))
+        rows = source.take(union)
+        self._ahead.extend((index, rows[np.searchsorted(union, index)]) for index in batches)
+
+    def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        index = spread(self.n_rows, self.size, rng)
+        return index if self.eligible is None else self.eligible[index]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Rows as the kernels read them: C-contiguous float32 or float64 blocks, without a copy of the whole where possible."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,61 @@ Array = NDArray[np.float64]
 CONVERTED_BYTES = 8 * 2**20
 
 
-class ArraySource:
+def read_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the precision in which values of this dtype are read: float32 for float32, else float64."""
+    return np.dtype(np.float32 if np.dtype(dtype).newbyteorder("=") == np.float32 else np.float64)
+
+
+def rows_per_block(n_features: int, dtype: np.dtype[Any]) -> int:
+    """Rows of a block that is converted or read: a function of their size only, about 8 MiB."""
+    return max(1024, CONVERTED_BYTES // (n_features * dtype.itemsize) // 1024 * 1024)
+
+
+class Source(ABC):
+    """Rows that can be read again and again, block by block.
+
+    Attributes
+    ----------
+    n_features : int
+    dtype : float32 or float64
+        Of the blocks.
+    input_dtype : dtype
+        Of the values before they are converted.
+    names : list of str or None
+        Of the columns.
+    random_access : bool
+        Whether `take` costs about as much as the rows it returns; otherwise it reads from the beginning.
+    """
+
+    n_features: int
+    dtype: np.dtype[Any]
+    input_dtype: np.dtype[Any]
+    names: list[str] | None = None
+    random_access: bool = True
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, C-contiguous block), in order."""
+
+    @abstractmethod
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+
+    @abstractmethod
+    def read_as(self, dtype: Any) -> Self:
+        """Return the same rows in this precision, float32 or float64."""
+
+    def place(self, row: int) -> str:
+        """Say where a row comes from, for messages: the file and its place there; empty if there is nothing to say."""
+        return ""
+
+
+class ArraySource(Source):
     """A two-dimensional array read in blocks.
 
     C-contiguous float32 and float64 arrays (read-only memory maps included) are handed out as they are; anything else
@@ -22,28 +77,39 @@ class ArraySource:
     ----------
     X : ndarray of shape (n_samples, n_features)
     dtype : float32 or float64, default: float32 for float32 data, else float64
+    names : sequence of str or None
+        Of the columns.
     """
 
-    def __init__(self, X: NDArray[Any], dtype: Any = None) -> None:
+    def __init__(self, X: NDArray[Any], dtype: Any = None, names: Sequence[str] | None = None) -> None:
         self.X = X
-        self.n_samples, self.n_features = X.shape
-        if dtype is None:
-            dtype = np.float32 if X.dtype.newbyteorder("=") == np.float32 else np.float64
-        self.dtype = np.dtype(dtype)
+        self._n_samples, self.n_features = X.shape
+        self.input_dtype = X.dtype
+        self.dtype = read_dtype(X.dtype) if dtype is None else np.dtype(dtype)
+        self.names = None if names is None else list(names)
         self._direct = X.flags.c_contiguous and X.flags.aligned and X.dtype == self.dtype
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self._n_samples
 
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first row, block)."""
         if self._direct:
             yield 0, self.X
             return
-        size = max(1024, CONVERTED_BYTES // (self.n_features * self.dtype.itemsize) // 1024 * 1024)
+        size = rows_per_block(self.n_features, self.dtype)
         for first in range(0, self.n_samples, size):
             yield first, self._converted(self.X[first : first + size])
 
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of these indices."""
         return self._converted(self.X[index])
+
+    def read_as(self, dtype: Any) -> "ArraySource":
+        """Return the same rows in this precision."""
+        return self if dtype == self.dtype else ArraySource(self.X, dtype, self.names)
 
     def _converted(self, block: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(block, dtype=self.dtype)
@@ -72,7 +138,7 @@ class ColumnSummary:
         return self.minimum == self.maximum
 
 
-def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -> ColumnSummary:
+def summarise_columns(source: Source, sample_weight: Array | None = None) -> ColumnSummary:
     """Summarise the columns in one pass; memory independent of n_samples."""
     from ..kernels import parallel
     from ..kernels.columns import summarise_columns_slot
@@ -106,7 +172,7 @@ def summarise_columns(source: ArraySource, sample_weight: Array | None = None) -
     )
 
 
-def summarise_observed(source: ArraySource, sample_weight: Array | None = None) -> ColumnSummary:
+def summarise_observed(source: Source, sample_weight: Array | None = None) -> ColumnSummary:
     """`summarise_columns` of rows in which NaN stands for a missing value; `finite` says that there is no infinity.
 
     A column without any value has a minimum of infinity.
@@ -136,7 +202,7 @@ def summarise_observed(source: ArraySource, sample_weight: Array | None = None) 
     return ColumnSummary(low, high, shift + sums / total, variance, finite)
 
 
-def first_nonfinite(source: ArraySource) -> tuple[int, int, float] | None:
+def first_nonfinite(source: Source) -> tuple[int, int, float] | None:
     """Return row, column and value of the first NaN or infinity, or None."""
     for start, chunk in source.chunks():
         for first in range(0, len(chunk), 4096):

@@ -1,0 +1,136 @@
+"""Readers by way of Apache Arrow: Parquet files, tables and streams. This module, and csv.py, know pyarrow."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import SourceError
+from .streams import Part, Reader, chosen_columns
+
+
+def import_pyarrow(what: str) -> Any:
+    """Import pyarrow; ImportError that says how to install it."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise ImportError(f"{what} needs pyarrow. Install it with: pip install 'fastgmm[sources]'") from None
+    return pyarrow
+
+
+class SchemaReader(Reader):
+    """A reader of what has an Arrow schema."""
+
+    def _set_columns(self, schema: Any, columns: Sequence[str | int] | None) -> None:
+        """Choose columns; SourceError for one that holds no numbers."""
+        pyarrow = import_pyarrow("Arrow data")
+        types = pyarrow.types
+        names = list(schema.names)
+        places = chosen_columns(columns, names, len(names), self.origin)
+        if columns is None and schema.pandas_metadata is not None:  # to pandas these are no columns
+            index = schema.pandas_metadata.get("index_columns", [])
+            places = [place for place in places if names[place] not in index]
+        if len({names[place] for place in places}) < len(places):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SourceError(f"{self.origin} has several columns named {twice!r}.")
+        for place in places:
+            kind = schema.types[place]
+            is_number = types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)
+            if not (is_number or types.is_decimal(kind)):
+                raise SourceError(
+                    f"{self.origin}: column {schema.names[place]!r} holds {kind}, which is no number. Choose columns "
+                    "with fastgmm.open_source(data, columns=[...])."
+                )
+        if not places:
+            raise SourceError(f"{self.origin} has no columns.")
+        self.places, self.names = places, [schema.names[place] for place in places]
+        self.n_features = len(places)
+        all_single = all(schema.types[place] == pyarrow.float32() for place in places)
+        self.dtype = np.dtype(np.float32 if all_single else np.float64)
+        self._type = pyarrow.float32() if all_single else pyarrow.float64()
+
+    def _values(self, columns: Sequence[Any]) -> NDArray[Any]:
+        """Arrow columns as rows; what is null becomes NaN."""
+        out = np.empty((len(columns[0]), len(columns)), self.dtype)
+        for j, column in enumerate(columns):
+            if column.type != self._type:
+                column = column.cast(self._type, safe=False)
+            out[:, j] = column.to_numpy(zero_copy_only=False)
+        return out
+
+
+class ParquetReader(SchemaReader):
+    """A Parquet file, one piece of a row group at a time."""
+
+    def __init__(self, path: Path, columns: Sequence[str | int] | None = None) -> None:
+        import_pyarrow("Reading Parquet files")
+        self.origin, self._path = str(path), path
+        with self._opened() as file:
+            self._set_columns(file.schema_arrow, columns)
+            self.n_rows = int(file.metadata.num_rows)
+
+    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+        """Yield pieces of row groups."""
+        import pyarrow
+
+        with self._opened() as file:
+            first = 0
+            for group in range(file.metadata.num_row_groups):
+                batches = file.iter_batches(n_rows, row_groups=[group], columns=self.names, use_threads=False)
+                try:
+                    for batch in batches:
+                        values = self._values([batch.column(name) for name in self.names or ()])
+                        yield Part(values, self.origin, first, owned=True)
+                        first += len(values)
+                except (pyarrow.ArrowException, OSError, ValueError) as error:
+                    if isinstance(error, SourceError):
+                        raise
+                    raise SourceError(
+                        f"{self.origin} is damaged in row group {group}, in or after row {first}: {error}"
+                    ) from error
+
+    def _opened(self) -> Any:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return pyarrow.parquet.ParquetFile(str(self._path), memory_map=False, pre_buffer=False)
+        except (pyarrow.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            raise SourceError(f"{self._path} is cut off, or no Parquet file: {error}") from error
+
+
+class ArrowReader(SchemaReader):
+    """An Arrow table, or any object that gives a new Arrow stream whenever it is asked for one."""
+
+    def __init__(self, data: Any, columns: Sequence[str | int] | None = None) -> None:
+        import_pyarrow("Reading Arrow streams")
+        self._data = data
+        self.origin = f"{type(data).__module__.split('.')[0]} {type(data).__name__}"
+        self._set_columns(self._stream().schema, columns)
+        self.n_rows = data.num_rows if self._is_table else None
+
+    @property
+    def _is_table(self) -> bool:
+        import pyarrow
+
+        return isinstance(self._data, pyarrow.Table)
+
+    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+        """Yield batch after batch."""
+        first = 0
+        for batch in self._stream():
+            for start in range(0, batch.num_rows, n_rows):
+                piece = batch.slice(start, n_rows)
+                yield Part(self._values([piece.column(i) for i in self.places]), self.origin, first, owned=True)
+                first += piece.num_rows
+
+    def _stream(self) -> Any:
+        import pyarrow
+
+        if self._is_table:
+            return self._data.to_reader()
+        return pyarrow.RecordBatchReader.from_stream(self._data)
