@@ -37,12 +37,16 @@ def models():
     yield "images", ImageGenerator(2, n_factors=2, random_state=0).fit(images()[0], labels=images()[1])
     if hasattr(fastgmm.BayesianGaussianMixture, "save"):
         for kind in ("full", "tied", "diag", "spherical"):
-            yield f"bayesian_{kind}", fastgmm.BayesianGaussianMixture(
-                n_components=3, covariance_type=kind, random_state=0
-            ).fit(X)
-        yield "bayesian_distribution", fastgmm.BayesianGaussianMixture(
-            n_components=3, weight_concentration_prior_type="dirichlet_distribution", random_state=0
-        ).fit(X)
+            yield (
+                f"bayesian_{kind}",
+                fastgmm.BayesianGaussianMixture(n_components=3, covariance_type=kind, random_state=0).fit(X),
+            )
+        yield (
+            "bayesian_distribution",
+            fastgmm.BayesianGaussianMixture(
+                n_components=3, weight_concentration_prior_type="dirichlet_distribution", random_state=0
+            ).fit(X),
+        )
         yield "standardised", fastgmm.StandardisedMixture(fastgmm.GaussianMixture(2, random_state=0)).fit(X)
 
 
