@@ -3,7 +3,8 @@
 ValueError
  ├─ InvalidParameterError    a constructor argument is outside its range (also a TypeError)
  ├─ NotFittedError           a method needs a fitted model (also an AttributeError)
- └─ SingularCovarianceError  a component's covariance cannot be inverted
+ ├─ SingularCovarianceError  a component's covariance cannot be inverted
+ └─ FormatError              a model file breaks the format
 UserWarning
  ├─ ConvergenceWarning       a fit ended without converging
  ├─ RegularizationWarning    reg_covar is not small against a column's variance
@@ -17,6 +18,7 @@ __all__ = [
     "ConstantColumnWarning",
     "ConvergenceWarning",
     "EmptyComponentWarning",
+    "FormatError",
     "InvalidParameterError",
     "NotFittedError",
     "RegularizationWarning",
@@ -30,6 +32,10 @@ class InvalidParameterError(ValueError, TypeError):
 
 class NotFittedError(ValueError, AttributeError):
     """A method that needs a fitted model was called before `fit`."""
+
+
+class FormatError(ValueError):
+    """A model file, or a model about to be written, breaks the format; names file, tensor and cause."""
 
 
 class SingularCovarianceError(ValueError):

@@ -39,8 +39,9 @@ def read_factor_mixture(reader: ModelReader) -> FactorParameters:
     if metadata["covariance_type"] != "low_rank":
         fail(path, f"covariance_type must be 'low_rank', got {metadata['covariance_type']!r}")
     _check_shapes(path, reader.shapes(TENSORS))
-    tensors = reader.tensors(TENSORS)
-    _check_values(path, tensors, np.dtype(metadata["dtype"]))
+    dtype = np.dtype(metadata["dtype"])
+    tensors = files.rounded(reader.tensors(TENSORS), dtype)
+    _check_values(path, tensors, dtype)
     return FactorParameters(*(tensors[name] for name in TENSORS))
 
 

@@ -22,6 +22,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from .. import __version__
+from ..exceptions import FormatError as FormatError  # what everything here raises
 
 FORMAT = "fastgmm/1"
 
@@ -36,10 +37,6 @@ DTYPES = ("float32", "float64")
 StrPath = str | os.PathLike[str]
 FloatArray = npt.NDArray[np.float64]
 Shapes = dict[str, tuple[int, ...]]
-
-
-class FormatError(ValueError):
-    """A model file, or a model about to be written, breaks the format; names file, tensor and cause."""
 
 
 @contextlib.contextmanager
@@ -250,6 +247,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key is repeated")
     return result
+
+
+def rounded(tensors: Mapping[str, FloatArray], dtype: np.dtype[Any]) -> dict[str, FloatArray]:
+    """The numbers as a model of this dtype will hold them, which must be what is checked: float32 has less room."""
+    with np.errstate(over="ignore", under="ignore"):
+        return {name: tensor.astype(dtype).astype(np.float64) for name, tensor in tensors.items()}
 
 
 def first_index(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:

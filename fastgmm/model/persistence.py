@@ -143,8 +143,9 @@ def read_mixture(reader: ModelReader) -> MixtureFile:
     if covariance_type == "low_rank":
         fail(path, "holds a mixture of factor analysers; MixtureOfFactorAnalyzers.load reads it")
     _check_shapes(path, reader.shapes(TENSORS), covariance_type)
-    tensors = reader.tensors(TENSORS)
-    _check_values(path, tensors, covariance_type, np.dtype(metadata["dtype"]))
+    dtype = np.dtype(metadata["dtype"])
+    tensors = files.rounded(reader.tensors(TENSORS), dtype)
+    _check_values(path, tensors, covariance_type, dtype)
     return MixtureFile(**tensors, covariance_type=covariance_type, metadata=metadata)
 
 

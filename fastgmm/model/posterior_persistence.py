@@ -61,6 +61,7 @@ def read_posterior(reader: ModelReader) -> PosteriorFile:
     shapes = reader.described(POSTERIOR + PRIOR)
     _check_shapes(path, shapes, mixture.covariance_type, weight_prior, mixture.means.shape)
     arrays = reader.tensors(POSTERIOR + PRIOR)
+    arrays |= files.rounded({name: arrays[name] for name in POSTERIOR}, mixture.dtype)
     _check_values(path, arrays, mixture.means.shape[1], WEIGHT_PRIORS[weight_prior])
     return PosteriorFile(mixture, arrays, weight_prior)
 
