@@ -147,7 +147,7 @@ def info(
 def _facts(model: Path) -> dict[str, Any]:
     """Return the content of a file of any kind, its arrays checked, without the large ones; imports no estimator."""
     from ..model.factor_persistence import read_factor_mixture
-    from ..model.files import FileReader, held_model
+    from ..model.files import FileReader, held_model, parse_metadata
     from ..model.persistence import STANDARDISATION, read_mixture, read_standardisation
     from ..model.posterior_persistence import read_posterior
 
@@ -172,9 +172,10 @@ def _facts(model: Path) -> dict[str, Any]:
         facts.pop(name, None)
     if "images" in facts:
         try:
-            images = json.loads(facts.pop("images"))
+            images = parse_metadata(model, facts, "images", dict)
+            del facts["images"]
             facts |= {"image_shape": list(images["shape"]), "classes": list(images["classes"])}
-        except (ValueError, TypeError, KeyError):
+        except (TypeError, KeyError):
             raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
     return facts
 
