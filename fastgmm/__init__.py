@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
+    from .estimators.standardised import StandardisedMixture
+    from .loading import load
     from .model.conjugate import ConjugatePrior
     from .representation.open import open_source
 
@@ -21,8 +23,10 @@ __all__ = [
     "ConjugatePrior",
     "GaussianMixture",
     "MixtureOfFactorAnalyzers",
+    "StandardisedMixture",
     "__version__",
     "from_sklearn",
+    "load",
     "open_source",
     "patch_sklearn",
     "sklearn_compatibility",
@@ -34,7 +38,9 @@ _HOMES = {
     "ConjugatePrior": "fastgmm.model.conjugate",
     "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
     "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
+    "StandardisedMixture": "fastgmm.estimators.standardised",
     "from_sklearn": "fastgmm.estimators.interop",
+    "load": "fastgmm.loading",
     "open_source": "fastgmm.representation.open",
     "patch_sklearn": "fastgmm.estimators.interop",
     "sklearn_compatibility": "fastgmm.estimators.interop",

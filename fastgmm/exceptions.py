@@ -4,6 +4,7 @@ ValueError
  ├─ InvalidParameterError    a constructor argument is outside its range (also a TypeError)
  ├─ NotFittedError           a method needs a fitted model (also an AttributeError)
  ├─ SingularCovarianceError  a component's covariance cannot be inverted
+ ├─ FormatError              a model file breaks the format
  └─ SourceError              a file, or another source of rows, is not what it should be
 UserWarning
  ├─ ConvergenceWarning       a fit ended without converging
@@ -18,6 +19,7 @@ __all__ = [
     "ConstantColumnWarning",
     "ConvergenceWarning",
     "EmptyComponentWarning",
+    "FormatError",
     "InvalidParameterError",
     "NotFittedError",
     "RegularizationWarning",
@@ -32,6 +34,10 @@ class InvalidParameterError(ValueError, TypeError):
 
 class NotFittedError(ValueError, AttributeError):
     """A method that needs a fitted model was called before `fit`."""
+
+
+class FormatError(ValueError):
+    """A model file, or a model about to be written, breaks the format; names file, tensor and cause."""
 
 
 class SingularCovarianceError(ValueError):

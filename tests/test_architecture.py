@@ -22,6 +22,7 @@ LAYERS = {
     "engine": 5,
     "images": 5,
     "metrics": 5,
+    "loading": 6,
     "plot": 5,
     "cli": 6,
     "_demo": 6,

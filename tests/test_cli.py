@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from scipy.stats import kstest
 
-from fastgmm import GaussianMixture, __version__, cli
+from fastgmm import GaussianMixture, StandardisedMixture, __version__, cli, load
 from fastgmm.model.persistence import load_mixture, save_mixture
 
 ROOT = Path(__file__).parents[1]
+MODELS = sorted((ROOT / "tests/data/models").glob("*/*.safetensors"))
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +146,29 @@ def test_info_prints_the_checked_content(run, model):
     assert facts["weights"] == mixture.weights.tolist()
     assert (facts["n_components"], facts["n_features"]) == (3, 3)
     assert facts["format"] == "fastgmm/1"
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_info_and_sample_take_every_kind_of_model(run, path):
+    code, out, err = run("info", path, "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    loaded = load(path)
+    assert facts["model"] == type(loaded).__name__
+    assert facts["n_features"] == (12 if path.stem == "images" else 3)
+    code, _, err = run("sample", path, "-n", 1000, "-o", "new.npy", "--seed", 0)
+    if path.stem == "images":
+        assert (code, "holds images, not rows" in err) == (1, True)
+        return
+    assert code == 0
+    assert np.isfinite(loaded.score_samples(np.load("new.npy"))).all()
+
+
+def test_samples_of_a_standardised_mixture_are_in_the_units_of_its_rows(run, rows):
+    X = np.load("rows.npy") * [1e6, 1.0, 1e-6]
+    StandardisedMixture(GaussianMixture(3, random_state=0)).fit(X).save("standardised.safetensors")
+    assert run("sample", "standardised.safetensors", "-n", 20_000, "-o", "new.npy", "--seed", 0)[0] == 0
+    np.testing.assert_allclose(np.load("new.npy").std(axis=0), X.std(axis=0), rtol=0.1)
 
 
 def test_info_sends_no_control_characters_to_the_terminal(run):

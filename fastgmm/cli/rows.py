@@ -106,14 +106,17 @@ def sample(
 ) -> None:
     """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
     check_output(output, force)
-    from .. import GaussianMixture
+    from ..loading import load
     from ..model.files import replace_atomically
 
-    mixture = GaussianMixture.load(model)
-    n_features = mixture.means_.shape[1]
+    mixture = load(model)
+    if not hasattr(mixture, "sample"):
+        raise ValueError(f"model file {model}: holds images, not rows; fastgmm images generate draws them")
+    drawn = getattr(mixture, "mixture", mixture)
+    n_features = drawn.means_.shape[1]
     random_state = np.random.RandomState(seed)
     # One generator for all blocks: an int would make every block the same.
-    mixture.random_state = random_state
+    drawn.random_state = random_state
     block_rows = max(1, _SAMPLE_BLOCK_BYTES // (8 * n_features))
     # Plain writes, not a memory map: a full disk is then an error instead of a crash.
     with replace_atomically(output) as temporary, temporary.open("wb") as file:
@@ -142,28 +145,39 @@ def info(
 
 
 def _facts(model: Path) -> dict[str, Any]:
-    """Return the content of a file of either kind, without its large arrays."""
-    from ..model.factor_persistence import load_factor_mixture
-    from ..model.files import ModelReader
-    from ..model.persistence import load_mixture
+    """Return the content of a file of any kind, its arrays checked, without the large ones; imports no estimator."""
+    from ..model.factor_persistence import read_factor_mixture
+    from ..model.files import FileReader, held_model, parse_metadata
+    from ..model.persistence import STANDARDISATION, read_mixture, read_standardisation
+    from ..model.posterior_persistence import read_posterior
 
-    if ModelReader(model).metadata["covariance_type"] != "low_rank":
-        mixture = load_mixture(model)
-        return {**mixture.metadata, **_sizes(mixture.weights, mixture.means)}
-    parameters, metadata = load_factor_mixture(model)
-    facts: dict[str, Any] = {**metadata, **_sizes(parameters.weights, parameters.means)}
-    facts["n_factors"] = parameters.n_factors
+    with FileReader(model) as reader:
+        facts: dict[str, Any] = {**reader.metadata, "model": held_model(reader.metadata)}
+        standardised = facts["model"] == "StandardisedMixture"
+        if standardised:
+            reader.set_aside(STANDARDISATION)
+        mixture: Any
+        if "BayesianGaussianMixture" in (facts["model"], facts.get("mixture")):
+            mixture = read_posterior(reader).mixture
+        elif facts["covariance_type"] == "low_rank":
+            mixture = read_factor_mixture(reader)
+            facts["n_factors"] = mixture.n_factors
+        else:
+            mixture = read_mixture(reader)
+        n_components, n_features = mixture.means.shape
+        if standardised:
+            read_standardisation(reader, n_features)
+    facts |= {"n_components": n_components, "n_features": n_features, "weights": mixture.weights.tolist()}
+    for name in ("lower_bounds", "diagnostics"):  # too long to read
+        facts.pop(name, None)
     if "images" in facts:
         try:
-            images = json.loads(facts.pop("images"))
+            images = parse_metadata(model, facts, "images", dict)
+            del facts["images"]
             facts |= {"image_shape": list(images["shape"]), "classes": list(images["classes"])}
-        except (ValueError, TypeError, KeyError):
+        except (TypeError, KeyError):
             raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
     return facts
-
-
-def _sizes(weights: np.ndarray[Any, Any], means: np.ndarray[Any, Any]) -> dict[str, Any]:
-    return {"n_components": len(means), "n_features": means.shape[1], "weights": weights.tolist()}
 
 
 def warmup() -> None:

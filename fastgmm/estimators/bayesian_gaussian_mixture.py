@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..model.covariance import STRUCTURES
+from ..model.files import ModelReader, StrPath, fail
 from ..model.parameters import MixtureParameters
+from ..model.persistence import TENSORS
+from ..model.posterior_persistence import POSTERIOR, PRIOR, pack_posterior, read_posterior
 from ..model.priors import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
 from ..optimization.em import EMResult
 from ..optimization.initialization import initial_statistics
@@ -16,6 +19,7 @@ from ..optimization.problem import FitProblem
 from ..optimization.variational import VariationalIteration, posterior_of
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 from ._progress import Callback
 
 CONSTRAINTS = COMMON_CONSTRAINTS | {
@@ -28,7 +32,7 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
 }
 
 
-class BayesianGaussianMixture(EMEstimator):
+class BayesianGaussianMixture(Saveable, EMEstimator):
     """Gaussian mixture fitted by variational inference: components that the data do not need lose their weight.
 
     A drop-in for `sklearn.mixture.BayesianGaussianMixture` (1.9): same parameters, attributes, methods and messages,
@@ -112,6 +116,7 @@ class BayesianGaussianMixture(EMEstimator):
     """
 
     _constraints = CONSTRAINTS
+    _models = ("BayesianGaussianMixture",)
 
     def __init__(
         self,
@@ -160,6 +165,41 @@ class BayesianGaussianMixture(EMEstimator):
         """Whether the arrays that predictions need are there."""
         needed = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
         return super().__sklearn_is_fitted__() and all(hasattr(self, name) for name in needed)
+
+    def _pack(self, path: StrPath) -> Packed:
+        self._check_is_fitted()
+        names = TENSORS + POSTERIOR + PRIOR
+        missing = [f"{name}_" for name in names if not hasattr(self, f"{name}_")]
+        if missing:
+            fail(path, f"the mixture has no {missing[0]}: only fitted ones can be saved")
+        values = {name: getattr(self, f"{name}_") for name in names}
+        prior = self.weight_concentration_prior_type
+        return pack_posterior(path, values, self.covariance_type, prior, pack_facts(self))
+
+    @classmethod
+    def _unpack(cls, reader: ModelReader) -> Self:
+        settings = unpack_settings(reader, CONSTRAINTS)
+        file = read_posterior(reader)
+        mixture, arrays, kind = file.mixture, file.arrays, file.weight_prior
+        settings["weight_concentration_prior_type"] = kind
+        self = cls(n_components=len(mixture.weights), covariance_type=mixture.covariance_type, **settings)
+        posterior = MixturePosterior(
+            mixture.weights,
+            mixture.means,
+            mixture.precisions_cholesky,
+            mixture.covariance_type,
+            mixture.covariances,
+            weight_concentration=arrays["weight_concentration"],
+            mean_precision=arrays["mean_precision"],
+            degrees_of_freedom=arrays["degrees_of_freedom"],
+        )
+        concentration, mean_precision, dof = (float(arrays[f"{name}_prior"]) for name in POSTERIOR)
+        used = MixturePrior(
+            WEIGHT_PRIORS[kind], concentration, mean_precision, arrays["mean_prior"], dof, arrays["covariance_prior"]
+        )
+        self._set_posterior(posterior, used, mixture.dtype)
+        unpack_facts(self, reader)
+        return self
 
     def _plan(self, problem: FitProblem) -> FitPlan:
         """Variational inference from the posterior of `init_params`."""
@@ -215,9 +255,11 @@ class BayesianGaussianMixture(EMEstimator):
         return total_weight
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
-        prior, parameters, dtype = plan.prior, result.parameters, problem.source.dtype
-        assert isinstance(parameters, MixturePosterior)
-        assert prior is not None
+        assert isinstance(result.parameters, MixturePosterior)
+        assert plan.prior is not None
+        self._set_posterior(result.parameters, plan.prior, problem.source.dtype)
+
+    def _set_posterior(self, parameters: MixturePosterior, prior: MixturePrior, dtype: Any) -> None:
         self._set_mixture(parameters, dtype)
         concentration = parameters.weight_concentration.astype(dtype)
         self.weight_concentration_ = concentration if concentration.ndim == 1 else tuple(concentration)

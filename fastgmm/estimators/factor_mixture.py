@@ -1,7 +1,6 @@
 """The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.factor_maximisation import FactorMaximiser, NoisePrior
 from ..model.factor_parameters import FactorParameters
+from ..model.factor_persistence import load_settings, pack_factor_mixture, read_factor_mixture
+from ..model.files import ModelReader, StrPath
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
 from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
@@ -16,11 +17,13 @@ from ..threads import thread_limit
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._factor_scoring import OBS_NOISE, FactorScoring
+from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 from ._progress import Callback
 from ._stacking import stacked
 from ._warnings import check_observed, warn_about_result
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
+FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
 _OF_OTHERS = ("reg_covar", "covariance_type")
 CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name not in _OF_OTHERS} | {
     "n_factors": [check.integer(1)],
@@ -34,7 +37,7 @@ CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name n
 }
 
 
-class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
+class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
     """Mixture of Gaussians with covariances loadings loadings^T + diag(noise), fitted by exact EM in factor space.
 
     A row of component k is x = mean_k + loadings_k z + e, with factors z ~ N(0, I) and noise e ~ N(0, diag(noise_k)).
@@ -115,6 +118,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
     """
 
     _constraints = CONSTRAINTS
+    _models = ("MixtureOfFactorAnalyzers", "ImageGenerator")
 
     def __init__(
         self,
@@ -236,27 +240,20 @@ class MixtureOfFactorAnalyzers(FactorScoring, EMEstimator):
         self.n_features_in_ = source.n_features
         return self
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted mixture to a safetensors file, atomically; see `fastgmm.model.factor_persistence`."""
-        from ..model.factor_persistence import save_factor_mixture
-
+    def _pack(self, path: StrPath) -> Packed:
         self._check_is_fitted()
-        names = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
-        metadata = {name: str(getattr(self, name)) for name in names}
-        for name in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_"):
-            if hasattr(self, name):
-                metadata[name.rstrip("_")] = str(getattr(self, name))
-        save_factor_mixture(path, self._fitted_parameters(), self.means_.dtype, metadata)
+        # In metadata of their own, where the first release looks for them.
+        own = {name: str(getattr(self, name)) for name in FIRST_SETTINGS}
+        return pack_factor_mixture(path, self._fitted_parameters(), self.means_.dtype, pack_facts(self) | own)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a mixture written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        from ..model.factor_persistence import load_factor_mixture, load_settings
-
-        parameters, metadata = load_factor_mixture(path)
-        self = cls(*parameters.loadings.shape[::2], **load_settings(path, metadata))
-        self._set_factors(parameters, np.dtype(metadata["dtype"]))
-        self.n_features_in_ = parameters.means.shape[1]
+    def _unpack(cls, reader: ModelReader) -> Self:
+        parameters = read_factor_mixture(reader)
+        settings = load_settings(reader.path, reader.metadata)
+        settings |= unpack_settings(reader, CONSTRAINTS)
+        self = cls(*parameters.loadings.shape[::2], **settings)
+        self._set_factors(parameters, np.dtype(reader.metadata["dtype"]))
+        unpack_facts(self, reader)
         return self
 
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FactorProblem:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.conjugate import ConjugatePrior
 from ..model.covariance import STRUCTURES
+from ..model.files import ModelReader, StrPath, fail
 from ..model.parameters import MixtureParameters
+from ..model.persistence import TENSORS, load_noise, pack_mixture, read_mixture
 from ..model.structure import CovarianceStructure
 from ..optimization.acceleration import ITERATIONS
 from ..optimization.collapse import Reseeding
@@ -25,6 +26,7 @@ from ._base import InformationCriteria, InvalidParameterError
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._gaps import GapsAndNoise
 from ._knowledge import resolve_fixed
+from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 from ._problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
 from ._progress import Callback
 from ._stream import StreamFit
@@ -47,7 +49,7 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
 }
 
 
-class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator):
+class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EMEstimator):
     """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
 
     A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
@@ -175,6 +177,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator)
     """
 
     _constraints = CONSTRAINTS
+    _models = ("GaussianMixture",)
     diagnostics_: FitDiagnostics
     noise_weight_: float
     noise_bounds_: NDArray[np.float64]
@@ -273,45 +276,35 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator)
         self.n_features_in_ = means.shape[1]
         return self
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted mixture to a safetensors file, atomically; see `fastgmm.model.persistence`."""
-        from ..model.persistence import save_mixture
-
+    def _pack(self, path: StrPath) -> Packed:
         self._check_is_fitted()
-        metadata = {"dtype": str(self.means_.dtype)}
-        for name in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_"):
-            if hasattr(self, name):
-                metadata[name.rstrip("_")] = str(getattr(self, name))
-        weights = self.weights_
+        metadata, weights = pack_facts(self), self.weights_
         if hasattr(self, "noise_weight_"):  # the file's weights sum to 1
-            metadata["noise"] = json.dumps({"weight": self.noise_weight_, "bounds": self.noise_bounds_.tolist()})
+            noise = {"weight": float(self.noise_weight_), "bounds": self.noise_bounds_.tolist()}
+            metadata["noise"] = json.dumps(noise | {"weights": weights.tolist()})
             weights = weights / weights.sum()
-        save_mixture(
-            path,
-            weights=weights,
-            means=self.means_,
-            covariances=self.covariances_,
-            precisions_cholesky=self.precisions_cholesky_,
-            covariance_type=self.covariance_type,
-            metadata=metadata,
-        )
+        values = {name: getattr(self, f"{name}_") for name in TENSORS} | {"weights": weights}
+        return pack_mixture(path, values, self.covariance_type, metadata)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a mixture written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        from ..model.persistence import load_mixture, load_noise
-
-        file = load_mixture(path)
-        self = cls(len(file.weights), covariance_type=file.covariance_type)
+    def _unpack(cls, reader: ModelReader) -> Self:
+        file = read_mixture(reader)
+        settings = unpack_settings(reader, CONSTRAINTS)
+        self = cls(len(file.weights), covariance_type=file.covariance_type, **settings)
+        try:
+            resolve_fixed(self.fixed, self.covariance_type, file.means.shape, "noise" in file.metadata)
+        except ValueError as error:
+            fail(reader.path, str(error))
         parameters = MixtureParameters(
             file.weights, file.means, file.precisions_cholesky, file.covariance_type, file.covariances
         )
         if "noise" in file.metadata:
-            noise = load_noise(path, file.metadata["noise"], file.means.shape[1])
-            self.noise = noise.bounds
-            parameters = replace(parameters, weights=parameters.weights * (1.0 - noise.weight), noise=noise)
-        self._set_mixture(parameters, np.dtype(file.metadata.get("dtype", "float64")))
-        self.n_features_in_ = file.means.shape[1]
+            noise, weights = load_noise(reader.path, file)
+            parameters = replace(parameters, weights=weights, noise=noise)
+            if not settings:
+                self.noise = noise.bounds
+        self._set_mixture(parameters, file.dtype)
+        unpack_facts(self, reader)
         return self
 
     def _n_parameters(self) -> int:

@@ -1,56 +1,82 @@
 """Files of image generators: those of a mixture of factor analysers, with the metadata `images`."""
 
 import json
-import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..estimators import _validation as check
+from ..estimators._persistence import Packed
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
-from ..model.factor_parameters import FactorParameters
-from ..model.factor_persistence import load_factor_mixture, save_factor_mixture
-from ..model.files import FormatError, StrPath
+from ..model.files import ModelReader, StrPath, fail, parse_metadata
+from .models import MODELS
 
 Classes = npt.NDArray[Any]
 
+# What files keep; `n_jobs` is a matter of the machine.
+SETTINGS = {
+    "n_components": [check.integer(1), check.NONE],
+    "model": [check.one_of(*MODELS)],
+    "n_factors": [check.integer(1)],
+    "noise_floor": [check.positive()],
+    "noise_prior": [check.NONE, check.one_of("auto"), check.ARRAY_LIKE],
+    "pca_components": [check.positive()],
+    "reg_covar": [check.real(0.0)],
+    "tol": [check.real(0.0)],
+    "max_iter": [check.integer(0)],
+    "n_init": [check.integer(1)],
+    "random_state": [check.integer(0), check.NONE],
+}
 
-def save_images_model(
-    path: StrPath,
-    mixture: MixtureOfFactorAnalyzers,
-    shape: tuple[int, ...],
-    classes: Classes,
-    component_classes: npt.NDArray[np.int64],
-) -> None:
-    """Write a mixture over pixels of images of this shape, with the class of each component, atomically."""
-    images = {"shape": list(shape), "classes": classes.tolist(), "component_classes": component_classes.tolist()}
-    names = ("weights_", "means_", "loadings_", "noise_variance_")
-    weights, means, loadings, noise = (np.asarray(getattr(mixture, name), np.float64) for name in names)
-    parameters = FactorParameters(weights, means, loadings, noise)
-    save_factor_mixture(path, parameters, mixture.means_.dtype, {"images": json.dumps(images)})
+
+@dataclass(frozen=True)
+class ImagesFile:
+    """A mixture over pixels of images of this shape, the class of each component, and the generator's settings."""
+
+    mixture: MixtureOfFactorAnalyzers
+    shape: tuple[int, ...]
+    classes: Classes
+    component_classes: npt.NDArray[np.int64]
+    settings: dict[str, Any]
 
 
-def load_images_model(
-    path: StrPath,
-) -> tuple[MixtureOfFactorAnalyzers, tuple[int, ...], Classes, npt.NDArray[np.int64]]:
-    """Read what `save_images_model` wrote, checked; FormatError says what is wrong with a bad file."""
-    _, metadata = load_factor_mixture(path)
-    mixture = MixtureOfFactorAnalyzers.load(path).set_params(missing="em")
+def pack_images_model(path: StrPath, file: ImagesFile) -> Packed:
+    """Return checked tensors and header of a file."""
+    tensors, header = file.mixture._pack(path)
+    images = {
+        "shape": list(file.shape),
+        "classes": file.classes.tolist(),
+        "component_classes": file.component_classes.tolist(),
+        "settings": file.settings,
+    }
+    return tensors, header | {"model": "ImageGenerator", "images": json.dumps(images)}
+
+
+def read_images_model(reader: ModelReader) -> ImagesFile:
+    """Read what `pack_images_model` made, checked but for the settings; FormatError says what is wrong."""
+    mixture = MixtureOfFactorAnalyzers._unpack(reader).set_params(missing="em")
     n_components, n_pixels = mixture.means_.shape
+    if "images" not in reader.metadata:
+        fail(reader.path, "metadata 'images' does not describe an image generator")
+    images = parse_metadata(reader.path, reader.metadata, "images", dict)
     try:
-        images = json.loads(metadata["images"])
         shape = tuple(int(side) for side in images["shape"])
         classes = np.asarray(images["classes"])
         component_classes = np.asarray(images["component_classes"], np.int64)
+        settings = dict(images.get("settings", {}))  # the first release did not write them
         fits = (
-            np.prod(shape) == n_pixels
+            min(shape) > 0
+            and np.prod([float(side) for side in shape]) == n_pixels
             and len(shape) in (2, 3)
             and classes.ndim == 1
+            and classes.dtype.kind in "biufU"
             and component_classes.shape == (n_components,)
             and np.array_equal(np.unique(component_classes), np.arange(len(classes)))
         )
     except (ValueError, TypeError, KeyError, OverflowError):
         fits = False
     if not fits:
-        raise FormatError(f"model file {os.fspath(path)}: metadata 'images' does not describe an image generator")
-    return mixture, shape, classes, component_classes
+        fail(reader.path, "metadata 'images' does not describe an image generator")
+    return ImagesFile(mixture, shape, classes, component_classes, settings)

@@ -7,12 +7,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..estimators._persistence import Packed, Saveable, check_settings, pack_settings
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..exceptions import InvalidParameterError, NotFittedError
 from ..model.factor_parameters import FactorParameters
+from ..model.files import ModelReader, StrPath
 from ..representation.bits import bits_per_dimension
 from .drawing import draw_rows
-from .files import load_images_model, save_images_model
+from .files import SETTINGS, ImagesFile, pack_images_model, read_images_model
 from .grid import save_grid
 from .models import MODELS, FitSettings, group_by_label, joined
 from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
@@ -20,7 +22,7 @@ from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
 FloatArray = npt.NDArray[np.float64]
 
 
-class ImageGenerator:
+class ImageGenerator(Saveable):
     """A generative model of images: draw new ones, complete given ones, and score them by their exact density.
 
     Whatever the model, `score_samples` is the log-density of the pixels themselves. With labels, each label has its own
@@ -76,6 +78,8 @@ class ImageGenerator:
     >>> generator.generate(5, label=3, random_state=0).shape
     (5, 8, 8)
     """
+
+    _models = ("ImageGenerator",)
 
     def __init__(
         self,
@@ -354,16 +358,19 @@ class ImageGenerator:
         shown = self.generate(100, random_state=random_state) if images is None else images
         save_grid(path, shown, n_columns=n_columns, scale=scale)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted generator to a safetensors file, atomically; `MixtureOfFactorAnalyzers` loads it too."""
+    def _pack(self, path: StrPath) -> Packed:
         self._check_fitted()
-        save_images_model(path, self.mixture_, self.image_shape_, self.classes_, self.component_classes_)
+        settings = pack_settings(self, set(SETTINGS))
+        return pack_images_model(
+            path, ImagesFile(self.mixture_, self.image_shape_, self.classes_, self.component_classes_, settings)
+        )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a generator written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        self = cls()
-        self.mixture_, self.image_shape_, self.classes_, self.component_classes_ = load_images_model(path)
+    def _unpack(cls, reader: ModelReader) -> Self:
+        file = read_images_model(reader)
+        self = cls(**check_settings(reader.path, file.settings, SETTINGS))
+        self.mixture_, self.image_shape_ = file.mixture, file.shape
+        self.classes_, self.component_classes_ = file.classes, file.component_classes
         self.class_prior_ = np.bincount(self.component_classes_, self.mixture_.weights_)
         return self
 

@@ -10,41 +10,39 @@ import numpy as np
 
 from . import files
 from .factor_parameters import FactorParameters
-from .files import MAX_FILE_BYTES, FloatArray, Shapes, StrPath, fail, first_index
+from .files import FloatArray, ModelReader, Shapes, StrPath, fail, first_index
 
 TENSORS = ("weights", "means", "loadings", "noise_variance")
 
 
-def save_factor_mixture(
+def pack_factor_mixture(
     path: StrPath, parameters: FactorParameters, dtype: np.dtype[Any], metadata: Mapping[str, str]
-) -> None:
-    """Write a mixture, atomically; FormatError if it is none, so that what is saved loads."""
+) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Return the tensors and header of a file; FormatError if it is no mixture, so that what is saved loads."""
     header = files.make_header(path, "low_rank", dtype, metadata)
     tensors = files.contiguous({name: getattr(parameters, name) for name in TENSORS})
     _check_shapes(path, {name: tensor.shape for name, tensor in tensors.items()})
     _check_values(path, tensors, dtype)
-    files.write_model(path, tensors, header)
+    return tensors, header
 
 
-def load_factor_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> tuple[FactorParameters, dict[str, str]]:
-    """Read parameters and metadata, trusting nothing in the file.
+def read_factor_mixture(reader: ModelReader) -> FactorParameters:
+    """Read parameters, trusting nothing in the file.
 
     Raises
     ------
     FormatError
         Not such a file, a missing or unknown tensor, a wrong dtype or shape, a number that is not finite, weights that
         are negative or do not sum to 1, a noise variance that is not positive.
-    OSError
-        The file cannot be read.
     """
-    reader = files.ModelReader(path, max_bytes)
-    if reader.metadata["covariance_type"] != "low_rank":
-        fail(path, f"covariance_type must be 'low_rank', got {reader.metadata['covariance_type']!r}")
+    path, metadata = reader.path, reader.metadata
+    if metadata["covariance_type"] != "low_rank":
+        fail(path, f"covariance_type must be 'low_rank', got {metadata['covariance_type']!r}")
     _check_shapes(path, reader.shapes(TENSORS))
-    tensors = reader.tensors()
-    _check_values(path, tensors, np.dtype(reader.metadata["dtype"]))
-    weights, means, loadings, noise_variance = (tensors[name] for name in TENSORS)
-    return FactorParameters(weights, means, loadings, noise_variance), reader.metadata
+    dtype = np.dtype(metadata["dtype"])
+    tensors = files.rounded(reader.tensors(TENSORS), dtype)
+    _check_values(path, tensors, dtype)
+    return FactorParameters(*(tensors[name] for name in TENSORS))
 
 
 def load_settings(path: StrPath, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 Format "fastgmm/1": the float64 tensors `weights`, `means`, `covariances` and `precisions_cholesky`, and
 string metadata: `format`, `fastgmm_version`, `covariance_type`, `dtype` (of the model that was saved), and
 whatever the caller adds.
+
+What the estimators add (estimators/_persistence.py) leaves these files readable for the first release: `model`, the
+name of the class, and JSON in `settings`, `lower_bounds`, `feature_names`, `diagnostics` and `noise`. A file of a
+posterior (posterior_persistence.py) or with a standardisation has more tensors, so that none is taken for a plain one.
 """
 
 import json
@@ -15,11 +19,12 @@ import numpy.typing as npt
 
 from . import files
 from .covariance import STRUCTURES
-from .files import MAX_FILE_BYTES, FloatArray, StrPath, fail, first_index
+from .files import MAX_FILE_BYTES, FloatArray, ModelReader, StrPath, fail, first_index
 from .files import FormatError as FormatError  # for those who catch what loading raises
 from .parameters import UniformNoise
 
-_TENSORS = ("weights", "means", "covariances", "precisions_cholesky")
+STANDARDISATION = ("standardisation_mean", "standardisation_scale")
+TENSORS = ("weights", "means", "covariances", "precisions_cholesky")
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,19 @@ def save_mixture(
     OSError
         The file cannot be written; an older file at `path` is then as it was.
     """
-    header = files.make_header(path, covariance_type, np.asarray(means).dtype, metadata or {})
-    values = (weights, means, covariances, precisions_cholesky)
-    tensors = files.contiguous(dict(zip(_TENSORS, values, strict=True)))
+    values = dict(zip(TENSORS, (weights, means, covariances, precisions_cholesky), strict=True))
+    files.write_model(path, *pack_mixture(path, values, covariance_type, metadata or {}))
+
+
+def pack_mixture(
+    path: StrPath, values: Mapping[str, npt.ArrayLike], covariance_type: str, metadata: Mapping[str, str]
+) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Return the checked tensors and header of a file; `path` is for messages."""
+    header = files.make_header(path, covariance_type, np.asarray(values["means"]).dtype, metadata)
+    tensors = files.contiguous(values)
     _check_shapes(path, {name: tensor.shape for name, tensor in tensors.items()}, covariance_type)
     _check_values(path, tensors, covariance_type, np.dtype(header["dtype"]))
-    files.write_model(path, tensors, header)
+    return tensors, header
 
 
 def load_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> MixtureFile:
@@ -120,29 +132,62 @@ def load_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> MixtureFile:
     OSError
         The file cannot be read.
     """
-    reader = files.ModelReader(path, max_bytes)
-    metadata = reader.metadata
+    with files.FileReader(path, max_bytes) as reader:
+        return read_mixture(reader)
+
+
+def read_mixture(reader: ModelReader) -> MixtureFile:
+    """Check and read a mixture; see `load_mixture`."""
+    path, metadata = reader.path, reader.metadata
     covariance_type = metadata["covariance_type"]
     if covariance_type == "low_rank":
         fail(path, "holds a mixture of factor analysers; MixtureOfFactorAnalyzers.load reads it")
-    _check_shapes(path, reader.shapes(_TENSORS), covariance_type)
-    tensors = reader.tensors()
-    _check_values(path, tensors, covariance_type, np.dtype(metadata["dtype"]))
+    _check_shapes(path, reader.shapes(TENSORS), covariance_type)
+    dtype = np.dtype(metadata["dtype"])
+    tensors = files.rounded(reader.tensors(TENSORS), dtype)
+    _check_values(path, tensors, covariance_type, dtype)
     return MixtureFile(**tensors, covariance_type=covariance_type, metadata=metadata)
 
 
-def load_noise(path: StrPath, text: str, n_features: int) -> UniformNoise:
-    """Return the uniform noise that the metadata `noise` describes, checked."""
+def check_standardisation(path: StrPath, arrays: Mapping[str, FloatArray], n_features: int) -> None:
+    """Raise FormatError unless the arrays are mean and scale of that many columns."""
+    for name, array in arrays.items():
+        if array.shape != (n_features,):
+            fail(path, f"tensor {name!r} must have shape {(n_features,)}, got {array.shape}")
+    files.check_finite(path, arrays)
+    scale = arrays[STANDARDISATION[1]]
+    if scale.min() <= 0:
+        fail(path, f"tensor {STANDARDISATION[1]!r} is not positive at index {first_index(scale <= 0)}")
+
+
+def read_standardisation(reader: ModelReader, n_features: int) -> tuple[FloatArray, FloatArray]:
+    """Check and read mean and scale of the columns, which were set aside before the mixture was read."""
+    reader.described(STANDARDISATION)
+    arrays = reader.tensors(STANDARDISATION)
+    check_standardisation(reader.path, arrays, n_features)
+    mean, scale = arrays.values()
+    return mean, scale
+
+
+def load_noise(path: StrPath, file: MixtureFile) -> tuple[UniformNoise, FloatArray]:
+    """Return the uniform noise that the metadata `noise` describes, and the components' weights beside it, checked."""
+    n_features = file.means.shape[1]
     try:
-        given = json.loads(text)
+        given = json.loads(file.metadata["noise"])
         weight, bounds = float(given["weight"]), np.asarray(given["bounds"], np.float64)
-    except (ValueError, TypeError, KeyError):
+        scaled = file.weights * (1.0 - weight)
+        weights = np.asarray(given.get("weights", scaled), np.float64)  # exact; the first release did not write them
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         fail(path, "metadata noise is not a weight and bounds")
     if not 0 <= weight < 1 or bounds.shape != (2, n_features):
         fail(path, f"metadata noise has a weight of {weight:g} and bounds of shape {bounds.shape}")
-    if not (np.isfinite(bounds).all() and np.all(bounds[1] > bounds[0])):
-        fail(path, "metadata noise has bounds without volume")
-    return UniformNoise(weight, bounds)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = bounds[1] - bounds[0]  # NaN where both ends are the same infinity
+        if not (np.isfinite(bounds).all() and np.isfinite(sides).all() and sides.min() > 0):
+            fail(path, "metadata noise has bounds without volume")
+    if weights.shape != scaled.shape or not (weights.min() >= 0 and np.abs(weights - scaled).max() <= 1e-5):
+        fail(path, "metadata noise has weights that are not those of the file, scaled")
+    return UniformNoise(weight, bounds), weights
 
 
 def _check_shapes(path: StrPath, shapes: Mapping[str, tuple[int, ...]], covariance_type: str) -> None:

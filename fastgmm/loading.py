@@ -1,0 +1,39 @@
+"""`fastgmm.load`: read whichever model a file holds."""
+
+from importlib import import_module
+from os import PathLike
+from typing import Any
+
+from .model.files import FileReader, fail, held_model
+
+_HOMES = {
+    "BayesianGaussianMixture": ".estimators.bayesian_gaussian_mixture",
+    "GaussianMixture": ".estimators.gaussian_mixture",
+    "ImageGenerator": ".images.generator",
+    "MixtureOfFactorAnalyzers": ".estimators.factor_mixture",
+    "StandardisedMixture": ".estimators.standardised",
+}
+
+
+def load(path: str | PathLike[str]) -> Any:
+    """Return the model that a file holds, an instance of the class that wrote it.
+
+    Nothing in the file is trusted: it is checked before it is used, and no code in it is ever run.
+
+    Parameters
+    ----------
+    path : path-like
+        Written by the `save` of any estimator, or of `fastgmm.images.ImageGenerator`, in this version or an older one.
+
+    Raises
+    ------
+    FormatError
+        A ValueError that says what is wrong with the file.
+    OSError
+        The file cannot be read.
+    """
+    with FileReader(path) as reader:
+        held = held_model(reader.metadata)
+        if held not in _HOMES:
+            fail(path, f"holds a {held[:100]!r}, unknown to this version; was it written by a newer one?")
+        return getattr(import_module(_HOMES[held], __package__), held)._read_checked(reader)
