@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._progress import progress
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "from_sklearn",
     "patch_sklearn",
+    "progress",
     "sklearn_compatibility",
     "unpatch_sklearn",
 ]
@@ -34,6 +36,7 @@ _HOMES = {
     "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
     "from_sklearn": "fastgmm.estimators.interop",
     "patch_sklearn": "fastgmm.estimators.interop",
+    "progress": "fastgmm._progress",
     "sklearn_compatibility": "fastgmm.estimators.interop",
     "unpatch_sklearn": "fastgmm.estimators.interop",
 }

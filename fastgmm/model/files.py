@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,13 +63,19 @@ class ModelReader:
     Attributes
     ----------
     metadata : dict of str to str
+        As `check` found them good; by default those of a model.
     """
 
-    def __init__(self, path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        path: StrPath,
+        max_bytes: int = MAX_FILE_BYTES,
+        check: Callable[[StrPath, Any], None] | None = None,
+    ) -> None:
         self._path, self._content = path, _read_regular_file(path, max_bytes)
         header = _parse_header(path, self._content)
         metadata = header.pop("__metadata__", {})
-        check_metadata(path, metadata)
+        (check or check_metadata)(path, metadata)
         self.metadata = dict(sorted(metadata.items()))  # the package writes them in random order
         self._header = header
 
