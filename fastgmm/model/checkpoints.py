@@ -51,7 +51,7 @@ def write_checkpoint(path: StrPath, fingerprint: Mapping[str, Any], state: Any, 
         "fingerprint": json.dumps(fingerprint, sort_keys=True),
         "state": json.dumps(writer.pack(state)),
     }
-    tensors = {name: np.ascontiguousarray(tensor, dtype="<f8") for name, tensor in writer.tensors.items()}
+    tensors = {name: np.asarray(tensor, dtype="<f8", order="C") for name, tensor in writer.tensors.items()}
     metadata["sha256"] = _digest(metadata, tensors)
     content = safetensors.numpy.save(tensors, metadata=metadata)
     with replace_atomically(path) as temporary:
@@ -168,9 +168,7 @@ class _Writer:
         kept = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
         axes = sorted(range(kept.ndim), key=lambda axis: -abs(kept.strides[axis]))
         name = str(len(self.tensors))
-        self.tensors[name] = np.ascontiguousarray(kept.transpose(axes), np.float64).reshape(
-            [kept.shape[axis] for axis in axes]  # ascontiguousarray makes a number a vector
-        )
+        self.tensors[name] = np.asarray(kept.transpose(axes), np.float64, order="C")  # a number stays one
         return {"tensor": name, "dtype": array.dtype.name, "axes": axes, "shape": list(array.shape)}
 
 
