@@ -67,6 +67,10 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal as it was."""
 
+    def __deepcopy__(self, memo: Any) -> "Progress":
+        """Itself, so that an estimator that shows its progress can be cloned: a terminal cannot."""
+        return self
+
     def __call__(self, info: "IterationInfo") -> None:
         """The same as `iteration`, for callbacks that pass it on."""
         self.iteration(info)
@@ -115,8 +119,9 @@ class Bar(Progress):
         """Show that a start is sought."""
         self._left = _TimeLeft()
         self._bar.start()
-        if self._task is None:
-            self._task = self._bar.add_task("finding a start", total=None, left="")
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task("finding a start", total=None, left="")
 
     def iteration(self, info: "IterationInfo") -> None:
         """Move the bar."""

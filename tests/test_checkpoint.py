@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import itertools
 import json
@@ -17,12 +18,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import fastgmm
 from fastgmm import BayesianGaussianMixture, ConjugatePrior, GaussianMixture, MixtureOfFactorAnalyzers, cli
 from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.model import checkpoints
+from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.files import FormatError
+from fastgmm.model.missing import MissingPass
+from fastgmm.model.resumable import restore, state_of
 from tests.conftest import ROOT
 
 RNG = np.random.default_rng(0)
@@ -110,6 +115,13 @@ def test_variational_inference_goes_on_to_the_same_bits(covariance_type, prior):
     check_resumption(lambda: BayesianGaussianMixture(n_components=6, random_state=0, tol=0.0, **settings))
 
 
+def test_variational_components_that_sit_passes_out_go_on_to_the_same_bits(covariance_type):
+    rows = RNG.normal(size=(240, 2)) + 50 * (np.arange(240) >= 120)[:, None]
+    settings = {"covariance_type": covariance_type, "weight_concentration_prior": 1e-3}
+    settings["init_params"] = (np.arange(240) >= 120).astype(int)  # three of five components have no rows
+    check_resumption(lambda: BayesianGaussianMixture(n_components=5, tol=0, max_iter=12, **settings), rows)
+
+
 @pytest.mark.parametrize("shared_noise", [True, False])
 @pytest.mark.parametrize("noise_type", ["diagonal", "isotropic"])
 def test_factor_analysers_go_on_to_the_same_bits(noise_type, shared_noise):
@@ -137,7 +149,7 @@ def test_the_remaining_starts_are_the_same_as_without_an_interruption(make, seed
     [
         ({"acceleration": "lbfgs", "tol": 1e-9, "max_iter": 18}, (X,)),
         ({"acceleration": "lbfgs", "tol": 1e-9, "max_iter": 18, "covariance_type": "diag"}, (X,)),
-        ({"solver": "hard", "solver_options": {"polish": True}}, (X,)),
+        ({"solver": "hard", "solver_options": {"polish": True}, "tol": 1e-3, "max_iter": 40}, (X,)),
         ({"solver": "annealed", "solver_options": {"n_steps": 2}}, (X,)),
         ({"solver": "stepwise", "solver_options": {"batch_size": 40, "passes": 3}, "n_init": 2}, (X,)),
         ({"solver": "gradient", "solver_options": {"batch_size": 40}, "n_init": 2}, (X,)),
@@ -166,6 +178,19 @@ def test_reseeded_components_and_their_random_places_are_part_of_a_checkpoint():
 def test_a_tied_fit_that_went_over_to_pairs_of_rows_and_components_stays_there():
     far = X + 1e7 * np.repeat(np.arange(3), 80)[:, None]
     check_resumption(lambda: GaussianMixture(3, covariance_type="tied", max_iter=4, tol=0, random_state=0), far)
+    for rows in (X, GAPPY):  # where the next pass might find that the difference has digits again
+        make = _pass_of(rows)
+        before, after = make(), make()
+        for each in getattr(before, "passes", [before]):
+            each._pairwise = True
+        restore(after, state_of(before))
+        assert all(each._pairwise for each in getattr(after, "passes", [after]))
+
+
+def _pass_of(rows):
+    if np.isnan(rows).any():
+        return lambda: MissingPass([(0, rows)], np.float64, np.zeros(3))
+    return lambda: StatisticsPass(lambda: [(0, rows)], np.float64, np.zeros(3))
 
 
 def test_a_fit_that_had_ended_is_read_back_and_a_single_start_may_be_given_more_iterations():
@@ -575,6 +600,12 @@ def test_plain_lines_say_how_long_it_takes_and_none_says_nothing(capsys):
     assert capsys.readouterr().err == ""
     with pytest.raises(ValueError, match="kind must be one of 'auto', 'plain', 'json', 'none'"):
         fastgmm.progress("loud")
+
+
+def test_an_estimator_that_shows_its_progress_can_be_cloned():
+    for kind in ("auto", "plain", "json", "none"):
+        model = clone(GaussianMixture(3, callback=fastgmm.progress(kind)))
+        assert copy.deepcopy(model).callback is model.callback
 
 
 # ---- command line ----

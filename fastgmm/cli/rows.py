@@ -94,7 +94,8 @@ def fit(
     from .._progress import progress as show_progress
 
     start = time.perf_counter()
-    callback = show_progress("plain", every=0.0) if verbose else show_progress(progress.value)
+    lines = verbose and progress is ProgressKind.auto
+    callback = show_progress("plain" if lines else progress.value, every=0.0 if verbose else None)
     with exiting_on_signals(), warnings_as(progress), contextlib.closing(callback):
         mixture = GaussianMixture(
             n_components,
