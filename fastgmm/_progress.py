@@ -167,10 +167,10 @@ def _describe(info: "IterationInfo") -> str:
 
 def _describe_shortly(info: "IterationInfo") -> str:
     """For a bar, elapsed and remaining time beside it in 80 columns."""
-    start = f"start {info.init + 1}, " if info.init else ""
+    what = f"start {info.init + 1}," if info.init else "iteration"
     return (
-        f"{start}iteration {info.n_iter}/{info.max_iter}  {info.lower_bound:.4f}  "
-        f"{info.rows_per_second / 1e6:.1f}M rows/s  {info.change:+.0e}"
+        f"{what} {info.n_iter}/{info.max_iter}  {info.lower_bound:.4f}  {info.rows_per_second / 1e6:.1f}M rows/s  "
+        f"{info.change:+.0e}"
     )
 
 

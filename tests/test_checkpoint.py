@@ -354,6 +354,15 @@ def test_without_a_whole_checkpoint_the_damage_is_an_error_and_without_any_the_f
     assert bits(quietly(model)) == bits(quietly(GaussianMixture(3, random_state=0, tol=0, max_iter=9)))
 
 
+def test_a_crash_between_the_two_renames_leaves_the_one_before():
+    model = checkpoint_of(5)
+    os.remove("c")
+    seen = []
+    quietly(model.set_params(callback=lambda info: seen.append(info.n_iter)))
+    assert seen[0] == 5
+    assert bits(model) == bits(quietly(GaussianMixture(3, random_state=0, tol=0, max_iter=9)))
+
+
 def test_mutated_checkpoints_raise_format_errors_only():
     checkpoint_of(3)
     os.remove("c.previous")
