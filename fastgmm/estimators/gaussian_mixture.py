@@ -124,7 +124,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, EMEstimator)
         The fit stops after the first iteration that ends later than this.
     checkpoint : path-like or None, default=None
         File for the state of the fit, from which `resume` goes on; the one before is kept as `<checkpoint>.previous`.
-        The last complete iteration is written however the fit ends, also on Ctrl-C.
+        The last complete iteration is written however the fit ends, also on Ctrl-C. Not for `partial_fit`.
     checkpoint_every : float or int, default=60.0
         A float: seconds between checkpoints. An int: iterations.
     resume : bool, default=False
