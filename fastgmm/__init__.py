@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._progress import progress
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "open_source",
     "patch_sklearn",
+    "progress",
     "sklearn_compatibility",
     "unpatch_sklearn",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "load": "fastgmm.loading",
     "open_source": "fastgmm.representation.open",
     "patch_sklearn": "fastgmm.estimators.interop",
+    "progress": "fastgmm._progress",
     "sklearn_compatibility": "fastgmm.estimators.interop",
     "unpatch_sklearn": "fastgmm.estimators.interop",
 }

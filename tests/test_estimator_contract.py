@@ -304,12 +304,15 @@ def test_attributes_set_by_hand_work_without_fit_and_are_never_stale(start, cova
 
 def test_parameters_and_defaults_are_scikit_learns_and_some_more():
     ours, theirs = GaussianMixture().get_params(), SklearnGaussianMixture().get_params()
-    more = dict.fromkeys(("n_jobs", "acceleration", "solver_options", "prior", "fixed", "noise", "callback"), None) | {
+    none = "n_jobs acceleration solver_options prior fixed noise callback max_seconds checkpoint"
+    more = dict.fromkeys(none.split()) | {
         "solver": "em",
         "missing": "raise",
         "semi_supervised": False,
         "covariance_floor": 0.0,
         "on_singular": "raise",
+        "checkpoint_every": 60.0,
+        "resume": False,
     }
     assert ours == theirs | more
     parameters = inspect.signature(GaussianMixture).parameters.values()

@@ -1,6 +1,6 @@
 """The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 wrong usage; of `fit` also 3, 130 and 143, see its help.
 """
 
 import sys

@@ -1,5 +1,6 @@
 """Commands on rows: fit, sample, info, warmup, demo."""
 
+import contextlib
 import json
 import time
 import warnings
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .options import Force, Model, Seed, Threads, check_output, print_table
 
 _SAMPLE_BLOCK_BYTES = 2**26
@@ -54,20 +56,47 @@ def fit(
     init_params: Annotated[InitParams, typer.Option(help="How a start is found.")] = InitParams.kmeans,
     seed: Seed = None,
     threads: Threads = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, show_default="no limit", help="Stop after the iteration that ends later.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            show_default="none",
+            help="File for the state of the fit; the one before is kept as FILE.previous. SIGINT and SIGTERM write it.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="60s|10", help="Seconds (with an s) or iterations between checkpoints.")
+    ] = "60s",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from --checkpoint, to the same bits; start anew if there is none.")
+    ] = False,
+    progress: Annotated[
+        ProgressKind, typer.Option(help="On stderr: a bar (auto, on terminals), lines, JSON lines or nothing.")
+    ] = ProgressKind.auto,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if the fit did not converge.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="One line per iteration.")] = False,
     force: Force = False,
 ) -> None:
     """Fit a mixture to the rows of a .npy file and write it to a model file.
 
     The file is mapped, not read: it may be larger than memory.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not converged (with --strict; the model is written), 130 interrupted
+    (SIGINT), 143 terminated (SIGTERM).
     """
     check_output(output, force)
+    every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     X = _open_rows(file)
     from .. import GaussianMixture
-    from .._progress import fit_progress
+    from .._progress import progress as show_progress
 
     start = time.perf_counter()
-    with fit_progress(every_iteration=verbose) as callback:
+    lines = verbose and progress is ProgressKind.auto
+    callback = show_progress("plain" if lines else progress.value, every=0.0 if verbose else None)
+    with exiting_on_signals(), warnings_as(progress), contextlib.closing(callback):
         mixture = GaussianMixture(
             n_components,
             covariance_type=covariance_type.value,
@@ -79,6 +108,10 @@ def fit(
             random_state=seed,
             n_jobs=threads,
             callback=callback,
+            max_seconds=max_seconds,
+            checkpoint=checkpoint,
+            checkpoint_every=every,
+            resume=resume,
         ).fit(X)
     seconds = time.perf_counter() - start
     mixture.save(output)
@@ -95,6 +128,17 @@ def fit(
             "model": output,
         }
     )
+    if strict and not mixture.converged_:
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def _check_checkpoint(path: Path | None, every: str, resume: bool, output: Path) -> float | int:
+    """Refuse options that do not go together; return what `checkpoint_every` is."""
+    if path is None and resume:
+        raise typer.BadParameter("needs --checkpoint, the file to go on from", param_hint="--resume")
+    if path is not None and path.resolve() == output.resolve():
+        raise typer.BadParameter("is the output; name another file", param_hint="--checkpoint")
+    return parse_every(every)
 
 
 def sample(

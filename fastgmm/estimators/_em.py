@@ -1,10 +1,12 @@
 """How an estimator is fitted: check, start, iterate, set the attributes. What is started and iterated is a plan."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +17,7 @@ from ..model.covariance import STRUCTURES
 from ..model.maximisation import Maximiser
 from ..model.parameters import Array, MixtureParameters
 from ..model.priors import MixturePrior
+from ..optimization.checkpoint import CheckpointKeeper
 from ..optimization.em import EMIteration, EMResult, MStep
 from ..optimization.initialization import METHODS
 from ..optimization.problem import FitProblem
@@ -23,7 +26,8 @@ from ..representation.source import ColumnSummary, Source, summarise_columns
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError, MixtureEstimator
-from ._progress import Callback, FitReporter, VerboseReport
+from ._checkpoint import make_keeper
+from ._progress import Callback, FitReporter, IterationInfo, VerboseReport, is_callback
 from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
 
 COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
@@ -39,7 +43,14 @@ COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "verbose_interval": [check.integer(1)],
     "covariance_type": [check.one_of(*STRUCTURES)],
     "n_jobs": check.N_JOBS,
-    "callback": [check.CALLABLE, check.NONE],
+    "callback": [
+        check.Constraint("a callable, an object with a method begin, iteration or end", is_callback),
+        check.NONE,
+    ],
+    "max_seconds": [check.real(0.0), check.NONE],
+    "checkpoint": [check.PATH, check.NONE],
+    "checkpoint_every": [check.integer(1), check.seconds()],
+    "resume": check.BOOLEAN,
 }
 
 
@@ -47,11 +58,13 @@ COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
 class FitPlan:
     """What a fit does: where it begins, what it repeats, and what its objective is called.
 
-    prior: of a variational fit; m_step: what stands in for the problem's own, if anything does.
+    rng: what the starts draw from; prior: of a variational fit; m_step: what stands in for the problem's own, if
+    anything does.
     """
 
     start: Start
     iterate: Callable[..., EMIteration]
+    rng: np.random.RandomState
     objective: str = "log-likelihood"
     prior: MixturePrior | None = None
     m_step: MStep | None = None
@@ -70,6 +83,10 @@ class EMEstimator(MixtureEstimator):
     verbose: int
     verbose_interval: int
     callback: Callback | None
+    max_seconds: float | None
+    checkpoint: str | PathLike[str] | None
+    checkpoint_every: float
+    resume: bool
     converged_: bool
     lower_bound_: Any
     _constraints: ClassVar[dict[str, list[check.Constraint]]]
@@ -96,7 +113,9 @@ class EMEstimator(MixtureEstimator):
         ValueError
             For NaN, infinity, fewer rows than components or bad weights, naming the place; for a covariance that
             becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
-            components or drop the column); for data whose squares leave the floating-point range (rescale).
+            components or drop the column); for data whose squares leave the floating-point range (rescale); with
+            `resume`, for a checkpoint of other settings or data, naming them, and (`fastgmm.model.files.FormatError`)
+            for a damaged one without one before it.
         """
         self._fit(X, y, sample_weight, want_labels=False)
         return self
@@ -130,11 +149,17 @@ class EMEstimator(MixtureEstimator):
         # Not by get_params, which inspects the signature: slow.
         values = {name: getattr(self, name) for name in self._constraints}
         check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
+        begin = time.perf_counter()
         with self._keeping_names(), thread_limit(self.n_jobs):
             source = self._read(X, reset=True, min_samples=2)
             problem = self._problem(source, y, sample_weight)
+            keeper = make_keeper(self, problem)
             plan = self._plan(problem)
-            result, log_likelihood, labels = self._run(problem, plan, want_labels)
+            if keeper is not None:
+                keeper.bind(plan.rng)
+            result, log_likelihood, labels = self._run(
+                problem, plan, self._reporter(source, begin), keeper, want_labels
+            )
         self._set_result(result, plan, problem)
         self.converged_ = result.converged
         self.stop_reason_ = result.stop_reason
@@ -190,20 +215,40 @@ class EMEstimator(MixtureEstimator):
             check.raise_nonfinite(source, type(self).__name__, names)
         check_columns(columns, names)
 
-    def _run(self, problem: Any, plan: FitPlan, want_labels: bool) -> tuple[EMResult, float, NDArray[np.int64] | None]:
+    def _reporter(self, source: Source, begin: float) -> FitReporter:
+        """Whoever wants to know of the fit's progress, which began then."""
+        info = IterationInfo(
+            init=0,
+            n_iter=0,
+            max_iter=int(self.max_iter),
+            lower_bound=-np.inf,
+            change=np.inf,
+            n_samples=source.n_samples,
+            n_init=1 if self._goes_on() else int(self.n_init),
+            tol=float(self.tol),
+            max_seconds=None if self.max_seconds is None else float(self.max_seconds),
+        )
+        return FitReporter(VerboseReport(self.verbose, self.verbose_interval), self.callback, info, begin)
+
+    def _goes_on(self) -> bool:
+        """Whether the fit starts from the one before."""
+        return bool(self.warm_start) and hasattr(self, "converged_")
+
+    def _run(
+        self, problem: Any, plan: FitPlan, reporter: FitReporter, keeper: CheckpointKeeper | None, want_labels: bool
+    ) -> tuple[EMResult, float, NDArray[np.int64] | None]:
         """Return the best result, the log-likelihood of its parameters, and labels if wanted."""
         source, bound = problem.source, -np.inf
-        if self.warm_start and hasattr(self, "converged_"):
+        if self._goes_on():
             previous = problem.begun(self._previous_parameters(source.n_features))
             starts: list[Start] = [lambda: previous]
             bound = float(self.lower_bound_) / self._bound_scale(problem.total_weight)
         else:
             starts = [plan.start] * self.n_init
-        report = VerboseReport(self.verbose, self.verbose_interval)
-        observer = FitReporter(report, self.callback, self.max_iter, source.n_samples)
         options = EMOptions(self.tol, self.max_iter, plan.iterate, plan.m_step)
         try:
-            result = fit_best(problem, starts, options, observer, bound)
+            with reporter.whole_fit():
+                result = fit_best(problem, starts, options, reporter, bound, keeper)
         except SingularCovarianceError as error:
             raise name_column(error, self._column_names(), source.dtype) from None
         labels = np.empty(source.n_samples, np.int64) if want_labels else None

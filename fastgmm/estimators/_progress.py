@@ -1,8 +1,10 @@
 """What a fit tells while it runs: an object per iteration for callbacks, scikit-learn's lines for `verbose`."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..optimization.convergence import ConvergenceMonitor
 from ..optimization.em import EMResult
@@ -17,11 +19,23 @@ class IterationInfo:
     init : int
         Number of the start, from 0.
     n_iter, max_iter : int
+        n_iter is 0 before the first iteration.
     lower_bound : float
-        Mean log-likelihood per row in nats, before this iteration's M-step.
+        Mean log-likelihood per row in nats, before this iteration's M-step; -inf before the first iteration.
     change : float
         Its change; infinite at the first iteration, 0 where an accelerated pass was rejected.
     n_samples : int
+    n_init : int
+        Starts in all.
+    tol : float
+        The change at which a start has converged.
+    elapsed : float
+        Seconds since the fit began; what was done before a checkpoint is not counted.
+    rows_per_second : float
+        Of this iteration; 0 before the first one.
+    max_seconds : float or None
+    stop_reason : str or None
+        At the end: why the last start stopped; None if an exception ended the fit.
     """
 
     init: int
@@ -30,6 +44,12 @@ class IterationInfo:
     lower_bound: float
     change: float
     n_samples: int
+    n_init: int = 1
+    tol: float = 0.0
+    elapsed: float = 0.0
+    rows_per_second: float = 0.0
+    max_seconds: float | None = None
+    stop_reason: str | None = None
 
 
 class VerboseReport:
@@ -68,28 +88,79 @@ class VerboseReport:
             print(f"Initialization {outcome} time lapse {lapse:.5f}s\t lower bound {lower_bound:.5f}.")
 
 
-Callback = Callable[[IterationInfo], bool | None]
+# A function of the iteration, or an object with some of the methods of METHODS.
+Callback = Callable[[IterationInfo], bool | None] | Any
+METHODS = ("begin", "iteration", "end")
+
+
+def is_callback(value: Any) -> bool:
+    """Whether a fit can tell it something."""
+    return callable(value) or any(callable(getattr(value, name, None)) for name in METHODS)
 
 
 class FitReporter:
-    """Passes what happens during a fit on to `verbose` output and the user's callback."""
+    """Passes what happens during a fit on to `verbose` output and the user's callback; watches the time.
 
-    def __init__(self, report: VerboseReport, callback: Callback | None, max_iter: int, n_samples: int) -> None:
-        self._report, self._callback, self._max_iter, self._n_samples = report, callback, max_iter, n_samples
+    A callback with one of the methods `begin`, `iteration` and `end` is told by these; any other is called after each
+    iteration. `info` holds what does not change during the fit; `begin` is when it began.
+    """
+
+    def __init__(self, report: VerboseReport, callback: Callback | None, info: IterationInfo, begin: float) -> None:
+        self._report, self._info = report, info
+        methods = {name: getattr(callback, name, None) for name in METHODS}
+        if not any(map(callable, methods.values())):
+            methods["iteration"] = callback
+        self._methods = methods
+        self._begin = self._previous = begin
+        self._stop_reason: str | None = None
+
+    @contextmanager
+    def whole_fit(self) -> Iterator[None]:
+        """Tell the callback that the fit begins and that it has ended, however it did."""
+        self._tell("begin", replace(self._info, elapsed=self._elapsed()))
+        try:
+            yield
+        except BaseException:
+            self._stop_reason = None
+            raise
+        finally:
+            self._tell("end", replace(self._info, elapsed=self._elapsed(), stop_reason=self._stop_reason))
 
     def begin(self, init: int) -> None:
         """Announce a start."""
         self._report.begin(init)
 
-    def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> bool:
-        """Report an iteration; True if the callback wants to stop."""
+    def started(self, n_done: int) -> None:
+        """Take the time: iterations begin."""
+        self._previous = time.perf_counter()
+
+    def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> str | None:
+        """Report an iteration; "callback" or "max_seconds" to stop."""
         self._report.iteration(n_iter, monitor.change)
-        if self._callback is None:
-            return False
-        bound = monitor.lower_bounds[-1]
-        info = IterationInfo(init, n_iter, self._max_iter, bound, monitor.change, self._n_samples)
-        return self._callback(info) is True
+        now = time.perf_counter()
+        self._info = replace(
+            self._info,
+            init=init,
+            n_iter=n_iter,
+            lower_bound=float(monitor.lower_bounds[-1]),
+            change=float(monitor.change),
+            elapsed=self._elapsed(),
+            rows_per_second=self._info.n_samples / max(now - self._previous, 1e-9),
+        )
+        if self._tell("iteration", self._info) is True:
+            return "callback"
+        self._previous = time.perf_counter()
+        limit = self._info.max_seconds
+        return "max_seconds" if limit is not None and self._elapsed() > limit else None
 
     def end(self, result: EMResult) -> None:
         """Report how a start ended."""
+        self._stop_reason = result.stop_reason
         self._report.end(result.converged, result.lower_bounds[-1])
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._begin
+
+    def _tell(self, method: str, info: IterationInfo) -> Any:
+        function = self._methods[method]
+        return function(info) if callable(function) else None

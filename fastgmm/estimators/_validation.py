@@ -1,6 +1,7 @@
 """Checks of what users pass in. Messages follow scikit-learn where it has one, and add the place and the remedy."""
 
 from numbers import Integral, Real
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,11 @@ def real(minimum: float) -> Constraint:
     )
 
 
+def seconds() -> Constraint:
+    """A float, no int, of at least 0."""
+    return Constraint("a float of seconds", lambda v: is_real(v) and not is_int(v) and v >= 0)
+
+
 def positive() -> Constraint:
     """A float above 0."""
     return Constraint("a float in the range (0.0, inf)", lambda v: is_real(v) and v > 0)
@@ -213,6 +219,7 @@ ARRAY_LIKE = Constraint(
     "an array-like", lambda v: not isinstance(v, str) and (hasattr(v, "__len__") or hasattr(v, "__array__"))
 )
 CALLABLE = Constraint("a callable", callable)
+PATH = Constraint("a path", lambda v: isinstance(v, str | PathLike) and bool(fspath(v)))
 DICT = Constraint("a dict", lambda v: isinstance(v, dict))
 VERBOSE = [integer(0), *BOOLEAN]
 N_JOBS = [

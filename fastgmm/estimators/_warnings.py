@@ -103,6 +103,14 @@ def warn_about_result(result: EMResult, cause: str, objective: str, may_empty: b
             EmptyComponentWarning,
             stacklevel=5,
         )
+    if result.halted == "max_seconds":
+        what = "a start that had not converged" if result.stop_reason == "max_seconds" else "the starts that were left"
+        warnings.warn(
+            f"The fit reached max_seconds and gave up {what}. Allow more time, or go on later with checkpoint and "
+            "resume=True.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
     if result.largest_fall > 0 and result.stop_reason != "converged":
         warnings.warn(
             f"The {objective} fell by up to {result.largest_fall:.3g} nats per row. EM with {cause} does not "
@@ -110,7 +118,7 @@ def warn_about_result(result: EMResult, cause: str, objective: str, may_empty: b
             ConvergenceWarning,
             stacklevel=5,
         )
-    elif not result.converged and result.stop_reason not in ("callback", "passes"):
+    elif not result.converged and result.stop_reason not in ("callback", "passes", "max_seconds"):
         warnings.warn(
             "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
             "tol, or check for degenerate data.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -74,8 +75,10 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
     verbose_interval : int, default=10
     n_jobs : int or None, default=None
         Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
-    callback : callable or None, default=None
+    callback : callable, object or None, default=None
         As in `GaussianMixture`; `info.lower_bound` is the lower bound per row.
+    max_seconds, checkpoint, checkpoint_every, resume
+        As in `GaussianMixture`.
 
     Attributes
     ----------
@@ -140,6 +143,10 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         callback: Callback | None = None,
+        max_seconds: float | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -160,6 +167,10 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
         self.callback = callback
+        self.max_seconds = max_seconds
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that predictions need are there."""
@@ -210,7 +221,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
             statistics = initial_statistics(problem, self.init_params, rng)
             return posterior_of(prior, statistics, problem.covariance_type, float(self.reg_covar))
 
-        return FitPlan(start, partial(VariationalIteration, prior=prior), "lower bound", prior)
+        return FitPlan(start, partial(VariationalIteration, prior=prior), rng, "lower bound", prior)
 
     def _prior(self, problem: FitProblem) -> MixturePrior:
         """The hyperparameters: what the user gave, checked, and what the rows say in place of None."""

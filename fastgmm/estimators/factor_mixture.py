@@ -1,6 +1,7 @@
 """The mixture of factor analysers: Gaussians of low rank plus noise, for rows of hundreds or thousands of features."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -85,7 +86,9 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
     verbose_interval : int, default=10
     n_jobs : int or None, default=None
         Threads; None and -1 mean all that the process may use. Results are the same bits for any number.
-    callback : callable or None, default=None
+    callback : callable, object or None, default=None
+        As in `GaussianMixture`.
+    max_seconds, checkpoint, checkpoint_every, resume
         As in `GaussianMixture`.
 
     Attributes
@@ -141,6 +144,10 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         verbose_interval: int = 10,
         n_jobs: int | None = None,
         callback: Callback | None = None,
+        max_seconds: float | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
     ) -> None:
         self.n_components = n_components
         self.n_factors = n_factors
@@ -160,6 +167,10 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
         self.callback = callback
+        self.max_seconds = max_seconds
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
@@ -297,7 +308,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
             problem.maximise.restarts.clear()
             return problem.start(init, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
 
-        return FitPlan(start, EMIteration, "log-likelihood" if self.noise_prior is None else "log-posterior")
+        return FitPlan(start, EMIteration, rng, "log-likelihood" if self.noise_prior is None else "log-posterior")
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: FactorProblem) -> None:
         self._set_factors(result.parameters, problem.source.dtype)

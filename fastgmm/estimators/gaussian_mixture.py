@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -118,9 +119,20 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
     on_singular : {'raise', 'regularize', 'restart'}, default='raise'
         What happens to a component whose covariance becomes singular: an error; its eigenvalues are raised to 1e-4 of
         the columns' variances; or it is put elsewhere (as is one that loses all rows), at most ten times.
-    callback : callable or None, default=None
-        Called as `callback(info)` after each iteration, with `info.init`, `n_iter`, `max_iter`, `lower_bound`,
-        `change` and `n_samples`; returning True stops the fit.
+    callback : callable, object or None, default=None
+        Called as `callback(info)` after each iteration, or an object with some of the methods `begin(info)`,
+        `iteration(info)` and `end(info)`: `info.init`, `n_iter`, `lower_bound`, `change`, `elapsed`, `rows_per_second`
+        and more (`fastgmm.estimators._progress.IterationInfo`). True after an iteration stops the fit.
+    max_seconds : float or None, default=None
+        The fit stops after the first iteration that ends later than this.
+    checkpoint : path-like or None, default=None
+        File for the state of the fit, from which `resume` goes on; the one before is kept as `<checkpoint>.previous`.
+        The last complete iteration is written however the fit ends, also on Ctrl-C. Not for `partial_fit`.
+    checkpoint_every : float or int, default=60.0
+        A float: seconds between checkpoints. An int: iterations.
+    resume : bool, default=False
+        Go on from `checkpoint`, to the same bits as without an interruption; start anew if there is none. Settings and
+        data must be those of the checkpoint, but a single start may go on with another `max_iter`.
 
     Attributes
     ----------
@@ -135,8 +147,8 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
     converged_ : bool
         True only if the last change was in [0, tol).
     stop_reason_ : str
-        'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`), 'callback' or
-        'passes' (stepwise EM without polish, `partial_fit`).
+        'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`), 'callback',
+        'max_seconds' or 'passes' (stepwise EM without polish, `partial_fit`).
     n_iter_ : int
         Passes over the rows; accelerated, those whose parameters were rejected included.
     lower_bound_ : float
@@ -211,6 +223,10 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         covariance_floor: float = 0.0,
         on_singular: str = "raise",
         callback: Callback | None = None,
+        max_seconds: float | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -238,6 +254,10 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         self.covariance_floor = covariance_floor
         self.on_singular = on_singular
         self.callback = callback
+        self.max_seconds = max_seconds
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
 
     @classmethod
     def from_parameters(
@@ -327,7 +347,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
                 m_step.begin()
             return initial_parameters(problem, self.init_params, user, rng, m_step)
 
-        return FitPlan(start, solver_iteration(self, problem, rng), objective_name(self), m_step=m_step)
+        return FitPlan(start, solver_iteration(self, problem, rng), rng, objective_name(self), m_step=m_step)
 
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
         """Check everything that is known of the rows."""

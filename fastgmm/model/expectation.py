@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .covariance import STRUCTURES, TIED_CANCELLATION
 from .density import MixtureKernels, RespOf, Rows, as_full, complete_log_likelihood
 from .parameters import Array, MixtureParameters
+from .resumable import Resumable
 from .statistics import SufficientStatistics
 
 
@@ -26,7 +27,7 @@ class Expectation(Protocol):
         """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
 
 
-class StatisticsPass:
+class StatisticsPass(Resumable):
     """One EM pass over the rows of a fit, whatever the covariance type.
 
     For a tied covariance, the pooled second moment is the scatter of the data about `shift` (computed once) minus what
@@ -40,6 +41,8 @@ class StatisticsPass:
     shift : ndarray of shape (n_features,)
     sample_weight : ndarray of shape (n_samples,) or None
     """
+
+    changing = ("_pairwise",)
 
     def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
         self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
@@ -78,7 +81,7 @@ class StatisticsPass:
         return self._scatter
 
 
-class PartlyLabelled:
+class PartlyLabelled(Resumable):
     """Rows of which some are known to belong to one component; the others are the concern of another pass.
 
     A known row counts in the log-likelihood with the density of row and component together.
@@ -93,6 +96,8 @@ class PartlyLabelled:
     constant : bool
         Whether the statistics of labelled rows do not depend on the parameters, so that one pass over them is enough.
     """
+
+    changing = ("unlabelled", "labelled", "_known")
 
     def __init__(
         self, unlabelled: Expectation | None, labelled: Expectation, labels: NDArray[np.int64], constant: bool

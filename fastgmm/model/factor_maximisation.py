@@ -7,6 +7,7 @@ import numpy as np
 from .factor_parameters import FactorParameters
 from .factor_statistics import FactorStatistics
 from .parameters import TINY, Array
+from .resumable import Resumable
 
 # A component with less than this share of an equal part of the weight has died; half of the largest replaces it.
 EMPTY = 1e-6
@@ -30,7 +31,7 @@ class NoisePrior:
 
 
 @dataclass(frozen=True)
-class FactorMaximiser:
+class FactorMaximiser(Resumable):
     """Turns statistics into parameters.
 
     With z~ = (z, 1), the loadings and the mean together solve a regression of the rows on the factors, [L m] = Y E^-1
@@ -48,6 +49,7 @@ class FactorMaximiser:
     prior : NoisePrior or None
     """
 
+    changing = ("restarts",)
     isotropic: bool = False
     shared: bool = False
     floor: float = 0.0

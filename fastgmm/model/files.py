@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, Self
@@ -65,6 +65,7 @@ class ModelReader(ABC):
     path : path-like
         What messages call the source.
     metadata : dict of str to str
+        As `check` found them good; by default those of a model.
     """
 
     path: StrPath
@@ -101,7 +102,12 @@ class ModelReader(ABC):
 class FileReader(ModelReader):
     """A model file, open until the end of the `with` block; its body is read only when its size is as announced."""
 
-    def __init__(self, path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        path: StrPath,
+        max_bytes: int = MAX_FILE_BYTES,
+        check: Callable[[StrPath, Any], None] | None = None,
+    ) -> None:
         self.path = path
         self._loaded: dict[str, Any] | None = None
         # Reading, not mapping: a mapped file that another process truncates kills this one with a bus error.
@@ -111,7 +117,7 @@ class FileReader(ModelReader):
             self._head = _read_head(path, self._file, self._size)
             self._entries = parse_object(path, self._head[8:])
             metadata = self._entries.pop("__metadata__", {})
-            check_metadata(path, metadata)
+            (check or check_metadata)(path, metadata)
             self.metadata = dict(sorted(metadata.items()))  # the package writes them in random order
         except BaseException:
             self._file.close()

@@ -18,6 +18,7 @@ from .covariance import STRUCTURES
 from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
 from .expectation import StatisticsPass
 from .parameters import Array, MixtureParameters
+from .resumable import Resumable
 from .statistics import SufficientStatistics
 
 BLOCK_ROWS = 65536  # whose gaps are looked at together
@@ -83,7 +84,7 @@ def with_covariances(parameters: MixtureParameters) -> MixtureParameters:
     return replace(parameters, covariances=covariances)
 
 
-class MissingPass:
+class MissingPass(Resumable):
     """An EM pass over rows with missing values, NaN; holds a copy of the observed values, group by group.
 
     Parameters
@@ -93,6 +94,8 @@ class MissingPass:
     shift : ndarray of shape (n_features,)
     sample_weight : ndarray of shape (n_samples,) or None
     """
+
+    changing = ("passes",)
 
     def __init__(self, rows: Rows, dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
         blocks = list(rows)
@@ -126,6 +129,11 @@ class MissingPass:
             statistics = completed(statistics, parameters, pattern)
             total = statistics if total is None else total + statistics
         return _nothing(parameters) if total is None else total
+
+    @property
+    def passes(self) -> list[StatisticsPass]:
+        """Those over the groups."""
+        return [estimate for _, estimate in self.groups]
 
 
 class BlockwiseMissingPass:

@@ -46,6 +46,8 @@ class AcceleratedIteration(EMIteration):
     stop there as well.
     """
 
+    changing = ("parameters", "_proposal", "_history", "_begun", "_given_up", "_quiet_passes")
+
     def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
         super().__init__(expectation, parameters, maximise)
         self._proposal: MixtureParameters | None = None  # a quasi-Newton point; None: EM's own step is next

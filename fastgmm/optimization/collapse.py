@@ -7,6 +7,7 @@ import numpy as np
 from ..exceptions import SingularCovarianceError
 from ..model.covariance import EPS
 from ..model.parameters import MixtureParameters
+from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .initialization import sample_index
 from .problem import FitProblem
@@ -15,7 +16,7 @@ CANDIDATES = 2000  # rows that a new place is chosen from
 MOST_RESTARTS = 10  # per component
 
 
-class Reseeding:
+class Reseeding(Resumable):
     """An M-step that re-seeds components without rows or variance.
 
     The new place is any row, at random: far ones, which k-means++ would prefer, are often what made the component
@@ -27,6 +28,8 @@ class Reseeding:
     restarts : list of int
         The components re-seeded, in order.
     """
+
+    changing = ("restarts", "_rng")
 
     def __init__(self, problem: FitProblem, rng: np.random.Generator) -> None:
         self._problem, self._rng = problem, rng

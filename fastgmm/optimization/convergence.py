@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from ..model.resumable import Resumable
+
 # A step may fall by rounding this much (relative) without counting as a fall (tests/test_numerics.py). Near a maximum
 # float32 scores move the bound of 272 rows by up to 1e-7 of itself.
 NOISE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 5e-7}
 
 
 @dataclass
-class ConvergenceMonitor:
+class ConvergenceMonitor(Resumable):
     """Follows the lower bound and says why to stop.
 
     Parameters
@@ -23,6 +25,8 @@ class ConvergenceMonitor:
     dtype : float32 or float64
         Of the rows: what counts as rounding noise.
     """
+
+    changing = ("lower_bound", "change", "lower_bounds", "largest_fall")
 
     tol: float
     lower_bound: float = float("-inf")

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..model.expectation import Expectation
 from ..model.parameters import MixtureParameters
+from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 
@@ -19,6 +20,7 @@ class EMResult:
     stop_reason: str
     largest_fall: float
     restarts: tuple[int, ...] = ()
+    halted: str | None = None  # what ended the fit, if not all starts ran to their end
 
     @property
     def converged(self) -> bool:
@@ -49,7 +51,7 @@ class MStep(Protocol):
         """Logarithm of the prior's density in nats."""
 
 
-class EMIteration:
+class EMIteration(Resumable):
     """Plain EM: an iteration is one pass over the rows and an M-step.
 
     Parameters
@@ -60,6 +62,8 @@ class EMIteration:
         The start; later what the last M-step gave.
     maximise : MStep
     """
+
+    changing: ClassVar[tuple[str, ...]] = ("parameters",)
 
     def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
         self.expectation, self.parameters, self.maximise = expectation, parameters, maximise
@@ -89,15 +93,21 @@ def run_em(
     *,
     max_iter: int,
     monitor: ConvergenceMonitor,
-    after_iteration: Callable[[int, ConvergenceMonitor], bool],
+    after_iteration: Callable[[int, ConvergenceMonitor, str | None], str | None],
+    n_done: int = 0,
+    reason: str | None = None,
 ) -> EMResult:
-    """Repeat `iteration` until it, `after_iteration` (returning True) or `max_iter` says stop."""
-    stop_reason = "max_iter"
-    for n_iter in range(1, max_iter + 1):
+    """Repeat `iteration` until it, `after_iteration` (returning a reason) or `max_iter` says stop.
+
+    A run that was interrupted goes on after `n_done` iterations, of which the last said `reason`.
+    """
+    n_iter, stop_reason = n_done, reason
+    while stop_reason is None and n_iter < max_iter:
+        n_iter += 1
         reason = iteration.advance(monitor)
-        stopped = after_iteration(n_iter, monitor)
-        if reason is not None or stopped:
-            stop_reason = reason or "callback"
-            break
+        stopped = after_iteration(n_iter, monitor, reason)
+        stop_reason = reason or stopped
     restarts = tuple(iteration.maximise.restarts)
-    return EMResult(iteration.parameters, monitor.lower_bounds, stop_reason, monitor.largest_fall, restarts)
+    return EMResult(
+        iteration.parameters, monitor.lower_bounds, stop_reason or "max_iter", monitor.largest_fall, restarts
+    )

@@ -14,6 +14,7 @@ import numpy as np
 from ..model.expectation import Expectation
 from ..model.maximisation import Maximiser
 from ..model.parameters import TINY, Array, MixtureParameters, UniformNoise
+from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 from .em import EMIteration
@@ -182,8 +183,10 @@ def without_fixed(gradient: Coordinates, maximise: Maximiser) -> Coordinates:
     return gradient
 
 
-class Momentum:
+class Momentum(Resumable):
     """Stochastic gradient ascent with momentum (Polyak, 1964)."""
+
+    changing = ("_velocity",)
 
     def __init__(self, options: GradientOptions) -> None:
         self._momentum = options.momentum
@@ -197,8 +200,10 @@ class Momentum:
         return gradient
 
 
-class Adam:
+class Adam(Resumable):
     """Adam (Kingma and Ba, 2015, algorithm 1), with its constants."""
+
+    changing = ("_first", "_second", "_n_steps")
 
     def __init__(self, options: GradientOptions) -> None:
         self._first: Coordinates | None = None
@@ -224,6 +229,8 @@ class GradientIteration(EMIteration):
 
     The bound recorded for an iteration is the mean objective of its batches, each before its step. It may fall.
     """
+
+    changing = ("parameters", "_point", "_optimizer", "_rng", "_n_iter")
 
     def __init__(
         self,

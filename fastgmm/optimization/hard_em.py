@@ -19,6 +19,8 @@ class HardIteration(EMIteration):
     many iterations. With `polish`, plain EM goes on from there.
     """
 
+    changing = ("parameters", "_is_over")
+
     def __init__(
         self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, polish: bool = False
     ) -> None:
@@ -44,6 +46,8 @@ class AnnealedIteration(EMIteration):
     merge and most stay so. Below beta = 1 the recorded bound is the mean of log(sum_k (weight density)^beta) / beta,
     which falls towards the log-likelihood as beta grows.
     """
+
+    changing = ("parameters", "_beta", "_step")
 
     def __init__(
         self,

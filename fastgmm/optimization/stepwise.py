@@ -152,6 +152,8 @@ class StepwiseIteration(EMIteration):
     The bound recorded for a pass is the mean objective of its batches, each before it changed the parameters.
     """
 
+    changing = ("parameters", "_running", "_passes", "_rng")
+
     def __init__(
         self,
         expectation: Expectation,

@@ -30,6 +30,8 @@ class VariationalIteration(EMIteration):
     passes: their posterior is the prior's, and the others' do not notice (tests/test_bayesian_mixture.py).
     """
 
+    changing = ("parameters", "_alive", "_passes")
+
     def __init__(
         self,
         expectation: Expectation,
