@@ -56,11 +56,11 @@ def test_a_round_trip_is_exact(fitted, tmp_path):
 
 
 def test_files_of_the_other_kind_are_refused(saved, tmp_path):
-    with pytest.raises(FormatError, match="holds a 'MixtureOfFactorAnalyzers', no 'GaussianMixture'"):
+    with pytest.raises(FormatError, match="holds a 'MixtureOfFactorAnalyzers', not a 'GaussianMixture'"):
         GaussianMixture.load(saved)
     other = tmp_path / "full"
     GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [np.eye(2)]).save(other)
-    with pytest.raises(FormatError, match="holds a 'GaussianMixture', no 'MixtureOfFactorAnalyzers'"):
+    with pytest.raises(FormatError, match="holds a 'GaussianMixture', not a 'MixtureOfFactorAnalyzers'"):
         Mixture.load(other)
 
 

@@ -152,7 +152,7 @@ def test_a_saved_generator_is_the_same_generator(tmp_path, digits, generator, si
         8,
     )
     single.mixture_.save(tmp_path / "rows.safetensors")
-    with pytest.raises(FormatError, match="does not describe an image generator"):
+    with pytest.raises(FormatError, match="holds a 'MixtureOfFactorAnalyzers', not a 'ImageGenerator'"):
         ImageGenerator.load(tmp_path / "rows.safetensors")
 
 

@@ -561,7 +561,7 @@ def test_a_model_of_another_kind_is_refused(run, digits):
     for command in (("generate", "rows.safetensors", "-n", 2), ("inpaint", "rows.safetensors", ".", "--mask", "left")):
         code, out, err = run("images", *command, "-o", "new.npy")
         assert (code, out) == (1, "")
-        assert err.startswith("error: model file rows.safetensors: holds a 'GaussianMixture', no 'ImageGenerator'")
+        assert err.startswith("error: model file rows.safetensors: holds a 'GaussianMixture', not a 'ImageGenerator'")
     assert [path.name for path in Path().iterdir()] == ["rows.safetensors"]
 
 

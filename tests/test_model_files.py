@@ -257,7 +257,7 @@ def test_the_wrong_class_names_the_right_one(path):
         if (right, wrong) == (ImageGenerator, MixtureOfFactorAnalyzers):  # which are its pixels
             assert wrong.load(path).means_.shape[1] == 12
             continue
-        cause = f"holds a '{right.__name__}', no '{wrong.__name__}'; that class's load reads it, and fastgmm.load any"
+        cause = f"holds a '{right.__name__}', not a '{wrong.__name__}'; that class or fastgmm.load reads it"
         with pytest.raises(FormatError, match=cause):
             wrong.load(path)
         with pytest.raises(FormatError, match=cause):

@@ -19,7 +19,7 @@ FACTS = ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reaso
 # Said by the arrays and their metadata, or a matter of the machine and of who watches.
 NOT_SETTINGS = {
     *("n_components", "n_factors", "covariance_type", "weight_concentration_prior_type"),
-    *("n_jobs", "verbose", "verbose_interval", "callback"),
+    *("n_jobs", "verbose", "verbose_interval", "callback", "max_seconds", "checkpoint", "checkpoint_every", "resume"),
 }
 # Settings that may be arrays; those of starts are left out.
 ARRAYS = {"fixed", "noise", "noise_prior", "prior", "mean_prior", "covariance_prior", "solver_options"}
@@ -34,9 +34,9 @@ class Saveable:
     """Estimators that can be written to a file or a dictionary and read back, exactly.
 
     Kept are all fitted arrays, the settings, names of features, and what is known of the fit. Left out are `n_jobs`,
-    `verbose`, `callback`, a `random_state` that is no number, arrays to start from, settings of more than 100,000
-    characters, all but the last 10,000 of `lower_bounds_`, and the running statistics of `partial_fit`, which begins
-    anew after loading.
+    `verbose`, `callback`, time limits and checkpoints, a `random_state` that is no number, arrays to start from,
+    settings of more than 100,000 characters, all but the last 10,000 of `lower_bounds_`, and the running statistics of
+    `partial_fit`, which begins anew after loading.
     """
 
     _models: ClassVar[tuple[str, ...]]  # what files say that `load` reads; the first is what `save` writes
@@ -77,7 +77,7 @@ class Saveable:
         held = files.held_model(reader.metadata)
         if held not in cls._models:
             own = cls._models[0]
-            fail(reader.path, f"holds a {held[:100]!r}, no {own!r}; that class's load reads it, and fastgmm.load any")
+            fail(reader.path, f"holds a {held[:100]!r}, not a {own!r}; that class or fastgmm.load reads it")
         return cls._unpack(reader)
 
     @abstractmethod

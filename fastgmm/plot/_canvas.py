@@ -77,7 +77,7 @@ class Display:
         points = self.ax_.get_position().width * self.figure_.bbox.width / self.figure_.dpi * 72
         width = max(24, int(points / (CHARACTER * text.get_fontsize())))
         whole = "; ".join(part for part in parts if part).replace(" %", "\u00a0%").replace("noise ", "noise\u00a0")
-        text.set_text(textwrap.fill(whole, width).replace("\u00a0", " "))
+        text.set_text(textwrap.fill(whole, width, break_on_hyphens=False).replace("\u00a0", " "))
         return text
 
     def _repr_png_(self) -> bytes | None:
