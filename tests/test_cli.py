@@ -55,7 +55,7 @@ def test_version_is_printed(run):
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("demo", "fit", "sample", "info", "warmup"):
+    for command in ("demo", "fit", "predict", "score", "sample", "info", "warmup"):
         assert re.search(rf"\b{command}\b", out)
 
 
@@ -209,10 +209,10 @@ def test_wrong_usage_exits_with_2(run, rows, arguments, tmp_path):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"1,2\n3,4\n", r"rows\.npy is not a usable \.npy file: .*; write it with numpy\.save"),
-        (b"", r"rows\.npy is not a usable \.npy file"),
-        (np.array([[1, "a"]], dtype=object), r"rows\.npy is not a usable \.npy file: .*Python objects"),
-        (np.arange(5.0), r"rows\.npy must hold an array of shape \(n_samples, n_features\), got \(5,\)"),
+        (b"1,2\n3,4\n", r"rows\.npy is no usable \.npy file: .* Write it with numpy\.save"),
+        (b"", r"rows\.npy is no usable \.npy file"),
+        (np.array([[1, "a"]], dtype=object), r"rows\.npy holds object, but float32 or float64 numbers are needed"),
+        (np.arange(5.0), r"rows\.npy has shape \(5,\), but rows and columns are needed"),
         (np.array([[0.0, 1], [2, np.nan], [4, 5]]), "row 1.*column 1"),
         (np.ones((1, 2)), r"minimum of 2 is required|n_samples >= n_components"),
     ],

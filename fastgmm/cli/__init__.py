@@ -15,7 +15,7 @@ try:
 except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
-from . import images, rows
+from . import images, rows, scoring
 
 app = typer.Typer(
     help="Fit Gaussian mixtures to large data, and generate new data from them.",
@@ -63,6 +63,6 @@ def common(
 
 
 app.callback()(common)
-for command in (rows.demo, rows.fit, rows.sample, rows.info, rows.warmup):
+for command in (rows.demo, rows.fit, scoring.predict, scoring.score, rows.sample, rows.info, rows.warmup):
     app.command()(command)
 app.add_typer(images.app, name="images")

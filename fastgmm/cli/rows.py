@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 import warnings
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .data import Columns, Data, SkipBad, facts_of, open_rows, write_npy
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .options import Force, Model, Seed, Threads, check_output, print_table
 
@@ -38,10 +40,7 @@ class InitParams(StrEnum):
 
 # typer reads the options from the signature, one argument each.
 def fit(
-    file: Annotated[
-        Path,
-        typer.Argument(exists=True, dir_okay=False, help="A .npy file of shape (n_samples, n_features)."),
-    ],
+    data: Data,
     n_components: Annotated[int, typer.Option("-k", "--n-components", min=1, help="Components of the mixture.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write (safetensors).")],
     covariance_type: Annotated[
@@ -52,6 +51,8 @@ def fit(
     ] = 1e-3,
     reg_covar: Annotated[float, typer.Option(min=0, help="Added to the variances.")] = 1e-6,
     max_iter: Annotated[int, typer.Option(min=1, help="Most iterations of EM.")] = 100,
+    columns: Columns = None,
+    skip_bad: SkipBad = False,
     n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[InitParams, typer.Option(help="How a start is found.")] = InitParams.kmeans,
     seed: Seed = None,
@@ -80,16 +81,16 @@ def fit(
     verbose: Annotated[bool, typer.Option("--verbose", help="One line per iteration.")] = False,
     force: Force = False,
 ) -> None:
-    """Fit a mixture to the rows of a .npy file and write it to a model file.
+    """Fit a mixture to rows and write it to a model file.
 
-    The file is mapped, not read: it may be larger than memory.
+    Files are mapped or read block by block, once per iteration: they may be larger than memory.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not converged (with --strict; the model is written), 130 interrupted
     (SIGINT), 143 terminated (SIGTERM).
     """
     check_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
-    X = _open_rows(file)
+    X = open_rows(data, columns, skip_bad)
     from .. import GaussianMixture
     from .._progress import progress as show_progress
 
@@ -117,8 +118,8 @@ def fit(
     mixture.save(output)
     print_table(
         {
-            "rows": len(X),
-            "features": X.shape[1],
+            **facts_of(X),
+            "features": X.n_features,
             "components": n_components,
             "covariance_type": covariance_type.value,
             "iterations": mixture.n_iter_,
@@ -151,7 +152,6 @@ def sample(
     """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
     check_output(output, force)
     from ..loading import load
-    from ..model.files import replace_atomically
 
     mixture = load(model)
     if not hasattr(mixture, "sample"):
@@ -162,14 +162,14 @@ def sample(
     # One generator for all blocks: an int would make every block the same.
     drawn.random_state = random_state
     block_rows = max(1, _SAMPLE_BLOCK_BYTES // (8 * n_features))
-    # Plain writes, not a memory map: a full disk is then an error instead of a crash.
-    with replace_atomically(output) as temporary, temporary.open("wb") as file:
-        header = {"descr": "<f8", "fortran_order": False, "shape": (n_samples, n_features)}
-        np.lib.format.write_array_header_1_0(file, header)
+
+    def blocks() -> Iterator[np.ndarray[Any, Any]]:
         for first in range(0, n_samples, block_rows):
             X, _ = mixture.sample(min(block_rows, n_samples - first))
             random_state.shuffle(X)  # `sample` groups its rows by component
-            file.write(np.ascontiguousarray(X, dtype="<f8").data)
+            yield X
+
+    write_npy(output, np.float64, (n_samples, n_features), blocks())
     print_table({"rows": n_samples, "features": n_features, "output": output})
 
 
@@ -265,14 +265,3 @@ def demo(
     from .._demo import run_demo
 
     run_demo(output, seed, rows)
-
-
-def _open_rows(file: Path) -> np.ndarray[Any, np.dtype[Any]]:
-    """Map a .npy file read-only."""
-    try:
-        X = np.lib.format.open_memmap(file, mode="r")
-    except ValueError as error:
-        raise ValueError(f"{file} is not a usable .npy file: {error}; write it with numpy.save") from None
-    if X.ndim != 2:
-        raise ValueError(f"{file} must hold an array of shape (n_samples, n_features), got {X.shape}")
-    return X

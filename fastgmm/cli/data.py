@@ -1,0 +1,56 @@
+"""What commands on rows read and write: sources of rows by their paths, .npy files block by block."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from ..representation.source import Source
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="The rows: a .npy, CSV or Parquet file, a folder of such files, or a pattern in quotes ('data/*.parquet')."
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", show_default="all", help="Columns to read, by name or by place from 0, in order."),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
+]
+
+
+def open_rows(data: str, columns: str | None, skip_bad: bool) -> "Source":
+    """Open files as a source; exit code 2 if there are none."""
+    from ..representation.open import open_source
+
+    if not (Path(data).exists() or any(mark in data for mark in "*?[")):
+        raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
+    chosen = None
+    if columns is not None:
+        chosen = [int(name) if name.isdigit() else name for name in (part.strip() for part in columns.split(","))]
+    return open_source(data, columns=chosen, on_bad="skip" if skip_bad else "raise")
+
+
+def facts_of(source: "Source") -> dict[str, Any]:
+    """How many rows there are, and how many were left out."""
+    skipped = getattr(source, "n_skipped", 0)
+    return {"rows": source.n_samples} | ({"skipped": skipped} if skipped else {})
+
+
+def write_npy(path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterable[np.ndarray[Any, Any]]) -> None:
+    """Write the blocks one after the other as a .npy file of this shape, atomically; one block is held at a time."""
+    from ..model.files import replace_atomically
+
+    kind = np.dtype(dtype).newbyteorder("<")
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    # Plain writes, not a memory map: a full disk is then an error instead of a crash.
+    with replace_atomically(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=kind).data)

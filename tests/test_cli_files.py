@@ -1,0 +1,122 @@
+"""The commands on rows, from CSV and Parquet files to a model, labels, scores and new rows."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from fastgmm import GaussianMixture, StandardisedMixture, cli
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments):
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run_command
+
+
+@pytest.fixture
+def table(tmp_path, blobs):
+    """The same rows as CSV, as Parquet in two files, and as .npy; a column of text is in the way."""
+    X = blobs[0]
+    names = ["a", "b", "c"]
+    lines = [",".join([*names, "note"]), *(",".join([*map(repr, map(float, row)), "x"]) for row in X)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "parts").mkdir()
+    for number, part in enumerate((X[:250], X[250:])):
+        columns = dict(zip(names, part.T, strict=True)) | {"note": ["x"] * len(part)}
+        pa.parquet.write_table(pa.table(columns), tmp_path / "parts" / f"{number}.parquet")
+    np.save(tmp_path / "rows.npy", X)
+    return X
+
+
+def facts(out):
+    return dict(line.split(maxsplit=1) for line in out.splitlines())
+
+
+@pytest.mark.parametrize("data", ["rows.csv", "parts", "parts/*.parquet"])
+def test_every_kind_of_file_gives_the_same_model(run, table, data):
+    code, out, _ = run("fit", data, "--columns", "a,b,c", "-k", 3, "-o", "m.safetensors", "--seed", 0)
+    assert code == 0
+    assert facts(out)["rows"] == "600"
+    loaded = GaussianMixture.load("m.safetensors")
+    expected = GaussianMixture(3, random_state=0).fit(table)
+    np.testing.assert_allclose(loaded.means_, expected.means_, rtol=1e-12)
+    assert loaded.feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+def test_from_a_csv_file_to_labels_scores_and_new_rows(run, table):
+    assert run("fit", "rows.csv", "--columns", "0,1,2", "-k", 3, "-o", "m.safetensors", "--seed", 0)[0] == 0
+    mixture = GaussianMixture.load("m.safetensors")
+    plain = GaussianMixture.from_parameters(mixture.weights_, mixture.means_, mixture.covariances_)
+    code, out, _ = run("predict", "m.safetensors", "parts", "--columns", "a,b,c", "-o", "labels.npy")
+    assert code == 0
+    assert facts(out) == {"rows": "600", "components": "3", "output": "labels.npy"}
+    labels = np.load("labels.npy")
+    assert labels.dtype == np.int64
+    np.testing.assert_array_equal(labels, plain.predict(table))
+    assert run("predict", "m.safetensors", "rows.npy", "--proba", "-o", "proba.npy")[0] == 0
+    np.testing.assert_allclose(np.load("proba.npy"), plain.predict_proba(table), atol=1e-12)
+    code, out, _ = run("score", "m.safetensors", "rows.csv", "--columns", "a,b,c", "-o", "scores.npy", "--json")
+    assert code == 0
+    found = json.loads(out)
+    expected = plain.score_samples(table)
+    np.testing.assert_allclose(np.load("scores.npy"), expected, rtol=1e-11)
+    assert found["rows"] == 600
+    assert found["log_likelihood"] == pytest.approx(expected.sum(), rel=1e-11)
+    assert found["log_likelihood_per_row"] == pytest.approx(expected.mean(), rel=1e-11)
+    assert found["least_log_density"] == pytest.approx(expected.min(), rel=1e-11)
+    assert run("sample", "m.safetensors", "-n", 50, "-o", "new.npy")[0] == 0
+    assert np.load("new.npy").shape == (50, 3)
+
+
+def test_bad_rows_are_named_or_left_out(run, table, tmp_path):
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    lines[7] = "1.0,nan,2.0,x"
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    fit = ("fit", "rows.csv", "--columns", "a,b,c", "-k", 3, "-o", "m.safetensors", "--seed", 0)
+    code, _, err = run(*fit)
+    assert code == 1
+    assert re.search(r"rows\.csv", err)
+    assert "b" in err
+    assert not (tmp_path / "m.safetensors").exists()
+    code, out, _ = run(*fit, "--skip-bad")
+    assert code == 0
+    assert facts(out)["rows"] == "599"
+    assert facts(out)["skipped"] == "1"
+
+
+def test_standardised_models_are_applied_too(run, table):
+    StandardisedMixture(GaussianMixture(3, random_state=0)).fit(table).save("s.safetensors")
+    code, out, _ = run("score", "s.safetensors", "rows.npy")
+    assert code == 0
+    expected = StandardisedMixture.load("s.safetensors").score(table)
+    assert float(facts(out)["log_likelihood_per_row"]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_bad_requests_are_named(run, table, tmp_path):
+    GaussianMixture(3, random_state=0).fit(table).save("m.safetensors")
+    code, _, err = run("predict", "m.safetensors", "nowhere.csv", "-o", "labels.npy")
+    assert code == 2
+    assert "nowhere.csv" in err
+    code, _, err = run("predict", "m.safetensors", "rows.csv", "--columns", "a,b", "-o", "labels.npy")
+    assert code == 1
+    assert "3 features" in err
+    code, _, err = run("score", "m.safetensors", "rows.csv", "--columns", "a,b,z")
+    assert code == 1
+    assert "z" in err
+    (tmp_path / "labels.npy").write_bytes(b"precious")
+    assert run("predict", "m.safetensors", "rows.npy", "-o", "labels.npy")[0] == 2
+    assert (tmp_path / "labels.npy").read_bytes() == b"precious"
