@@ -22,13 +22,13 @@ from ..optimization.em import EMIteration, EMResult, MStep
 from ..optimization.initialization import METHODS
 from ..optimization.problem import FitProblem
 from ..optimization.restarts import EMOptions, Start, fit_best
-from ..representation.source import ColumnSummary, Source, summarise_columns
+from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
 from ..threads import thread_limit
 from . import _validation as check
 from ._base import InvalidParameterError, MixtureEstimator
 from ._checkpoint import make_keeper
 from ._progress import Callback, FitReporter, IterationInfo, VerboseReport, is_callback
-from ._warnings import check_columns, name_column, warn_about_columns, warn_about_result
+from ._warnings import check_columns, check_observed, name_column, warn_about_columns, warn_about_result
 
 COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "n_components": [check.integer(1)],
@@ -192,8 +192,7 @@ class EMEstimator(MixtureEstimator):
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> Any:
         """Check rows and weights, and summarise the columns."""
         weight = self._check_rows(source, sample_weight)
-        columns = summarise_columns(source, weight)
-        self._check_columns(source, columns)
+        columns, _ = self._summary(source, weight, may_miss=False)
         ridge = float(self.reg_covar)
         warn_about_columns(columns, ridge, self._column_names())
         maximise = Maximiser(self.covariance_type, ridge, columns.variance)
@@ -207,6 +206,18 @@ class EMEstimator(MixtureEstimator):
                 f"{source.n_samples}"
             )
         return check.check_sample_weight(sample_weight, source.n_samples)
+
+    def _summary(self, source: Source, weight: Array | None, may_miss: bool) -> tuple[ColumnSummary, bool]:
+        """Summarise the columns, checked; and whether values are missing, which only with `may_miss` is no error."""
+        columns, names = summarise_columns(source, weight), self._column_names()
+        has_missing = may_miss and not columns.finite
+        if has_missing:
+            columns = summarise_observed(source, weight)
+            if not columns.finite:
+                check.raise_infinite(source, names)
+            check_observed(columns, names)
+        self._check_columns(source, columns)
+        return columns, has_missing
 
     def _check_columns(self, source: Source, columns: ColumnSummary) -> None:
         """Raise ValueError for values that are not finite and for spreads without a square."""

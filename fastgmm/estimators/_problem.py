@@ -16,11 +16,11 @@ from ..optimization.gradient import OPTIMIZERS, SCHEDULES, GradientIteration, Gr
 from ..optimization.hard_em import AnnealedIteration, HardIteration
 from ..optimization.problem import FitProblem
 from ..optimization.stepwise import StepwiseIteration, StepwiseOptions
-from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
+from ..representation.source import ColumnSummary, Source
 from . import _validation as check
 from ._combinations import check_combinations
 from ._knowledge import resolve_fixed, resolve_labels, resolve_noise
-from ._warnings import check_observed, warn_about_columns, warn_about_labels
+from ._warnings import warn_about_columns, warn_about_labels
 
 RELATIVE_RIDGE = 1e-6  # of reg_covar="auto", as a share of each column's variance
 
@@ -83,7 +83,7 @@ class Settings(Protocol):
 
     def _column_names(self) -> Any: ...
 
-    def _check_columns(self, source: Source, columns: ColumnSummary) -> None: ...
+    def _summary(self, source: Source, weight: Array | None, may_miss: bool) -> tuple[ColumnSummary, bool]: ...
 
 
 def is_prior(value: Any) -> bool:
@@ -121,14 +121,7 @@ def solver_iteration(model: Settings, problem: FitProblem, rng: np.random.Random
 
 def make_problem(model: Settings, source: Source, y: Any, weight: Array | None) -> FitProblem:
     """Check rows, settings and how they go together."""
-    columns = summarise_columns(source, weight)
-    has_missing = model.missing == "em" and not columns.finite
-    if has_missing:
-        columns = summarise_observed(source, weight)
-        if not columns.finite:
-            check.raise_infinite(source, model._column_names())
-        check_observed(columns, model._column_names())
-    model._check_columns(source, columns)
+    columns, has_missing = model._summary(source, weight, model.missing == "em")
     relative = model.reg_covar == "auto"
     ridge = RELATIVE_RIDGE if relative else float(model.reg_covar)
     if model.prior is None:

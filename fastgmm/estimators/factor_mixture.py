@@ -13,7 +13,7 @@ from ..model.factor_persistence import load_settings, pack_factor_mixture, read_
 from ..model.files import ModelReader, StrPath
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
-from ..representation.source import ColumnSummary, Source, summarise_columns, summarise_observed
+from ..representation.source import ColumnSummary, Source
 from ..threads import thread_limit
 from . import _validation as check
 from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
@@ -21,7 +21,7 @@ from ._factor_scoring import OBS_NOISE, FactorScoring
 from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 from ._progress import Callback
 from ._stacking import stacked
-from ._warnings import check_observed, warn_about_result
+from ._warnings import warn_about_result
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
 FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
@@ -272,14 +272,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         weight = self._check_rows(source, sample_weight)
         if self.n_factors > source.n_features:
             raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
-        columns = summarise_columns(source, weight)
-        has_missing = self.missing == "em" and not columns.finite
-        if has_missing:
-            columns = summarise_observed(source, weight)
-            if not columns.finite:
-                check.raise_infinite(source, self._column_names())
-            check_observed(columns, self._column_names())
-        self._check_columns(source, columns)
+        columns, has_missing = self._summary(source, weight, self.missing == "em")
         maximise = FactorMaximiser(
             self.noise_type == "isotropic", bool(self.shared_noise), float(self.noise_floor), self._prior(columns)
         )
