@@ -64,7 +64,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         Shape and scale of an inverse-gamma prior of every free noise variance: maximum a posteriori. With residual sum
         of squares S over N rows, the variance is (S + 2 scale) / (N + 2 shape + 2). 'auto' has shape 0, and for scale
         0.3 of the variance of the column (isotropic: of the mean column): it weighs like two rows. On 4,000 digits
-        it was worth 0.3 bits per pixel (`python -m benchmarks.images`).
+        it took the bits per pixel of held-out ones from 6.4 to 5.1 at a floor of 1e-5 (`python -m benchmarks.images`).
     obs_noise : float, default=0.0
         Variance of independent noise that rows to score, label or complete have in addition to the model's own; `fit`
         and `sample` do not use it. To be changed by `set_params` without a new fit.
