@@ -16,6 +16,7 @@ import fastgmm
 from fastgmm import GaussianMixture
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
 from fastgmm.exceptions import ConvergenceWarning, EmptyComponentWarning, InvalidParameterError, NotFittedError
+from fastgmm.optimization.clustering import BlockedSample, Nearest, kmeans_plusplus
 from tests.conftest import read_only
 from tests.reference_factor_mixture import covariance, log_likelihood, responsibilities
 from tests.test_factor_reference import draw, random_parameters
@@ -264,6 +265,14 @@ def test_identical_rows_leave_noise_at_its_floor(n_components, dtype):
     assert np.all(model.noise_variance_ >= dtype(1e-4))
     assert all(np.isfinite(getattr(model, name)).all() for name in ATTRIBUTES)
     assert np.isfinite(model.score(X))
+
+
+def test_kmeans_measures_rows_without_features():
+    """Where no column varies; the kernels write distances only as they read features."""
+    sample = BlockedSample.from_rows(np.empty((50, 0)), None)
+    assert sample.blocks.shape == (1, 4, 512)
+    centers = kmeans_plusplus(sample, 3, np.random.default_rng(0))
+    assert np.all(Nearest.of(sample, centers).distance == 0)
 
 
 @pytest.mark.parametrize("init_params", ["kmeans", "random"])

@@ -16,8 +16,8 @@ TOL = 1e-4  # on the mean squared move of a centre; columns are standardised
 
 
 def padded(n_features: int) -> int:
-    """Features as the kernels see them: a multiple of four."""
-    return -(-n_features // 4) * 4
+    """Features as the kernels see them: a multiple of four, also where no column varies and there are none."""
+    return max(1, -(-n_features // 4)) * 4
 
 
 @dataclass(frozen=True)
