@@ -208,7 +208,7 @@ def statistics(
     # The same shift for every block, so that statistics add.
     shift = mixture.weights @ mixture.means
     with thread_limit(n_threads):
-        estimate = StatisticsPass(source.chunks, source.dtype, shift, weight)
+        estimate = StatisticsPass(source, shift, weight)
         result = estimate(mixture, None if given is None else lambda first, last: given[first:last])
     check_range(result)
     return result

@@ -59,6 +59,10 @@ class SourceError(ValueError):
     """A source of rows is damaged, or holds what are no rows of numbers; the message names the file and the place."""
 
 
+class WorkerError(RuntimeError):
+    """A worker of a distributed fit is lost for good; the message says how to go on."""
+
+
 class ConvergenceWarning(UserWarning):
     """A fit ended without converging."""
 

@@ -249,7 +249,7 @@ def test_the_default_is_plain_em_bit_for_bit(covariance_type):
     start = fit(X, 5, None, covariance_type=covariance_type, max_iter=0)
     source = ArraySource(X)
     columns = summarise_columns(source, None)
-    estimate = StatisticsPass(source.chunks, source.dtype, columns.mean)
+    estimate = StatisticsPass(source, columns.mean)
     parameters = MixtureParameters(start.weights_, start.means_, start.precisions_cholesky_, covariance_type)
     for lower_bound in model.lower_bounds_:
         statistics = estimate(parameters)

@@ -17,6 +17,7 @@ LAYERS = {
     "representation": 1,
     "model": 1,
     "threads": 2,
+    "distributed": 3,
     "optimization": 3,
     "estimators": 4,
     "engine": 5,
@@ -37,7 +38,8 @@ OWNERS = {
     "pyarrow": {"representation/arrow.py", "representation/csv.py"},
     "zarr": set(),
     "h5py": set(),
-    "dask": set(),
+    "dask": {"distributed/clusters.py"},
+    "distributed": set(),
 }
 
 

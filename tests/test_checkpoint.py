@@ -28,6 +28,7 @@ from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.files import FormatError
 from fastgmm.model.missing import MissingPass
 from fastgmm.model.resumable import restore, state_of
+from fastgmm.representation.source import ArraySource
 from tests.conftest import ROOT
 
 RNG = np.random.default_rng(0)
@@ -190,7 +191,7 @@ def test_a_tied_fit_that_went_over_to_pairs_of_rows_and_components_stays_there()
 def _pass_of(rows):
     if np.isnan(rows).any():
         return lambda: MissingPass([(0, rows)], np.float64, np.zeros(3))
-    return lambda: StatisticsPass(lambda: [(0, rows)], np.float64, np.zeros(3))
+    return lambda: StatisticsPass(ArraySource(rows), np.zeros(3))
 
 
 def test_a_fit_that_had_ended_is_read_back_and_a_single_start_may_be_given_more_iterations():

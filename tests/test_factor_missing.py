@@ -12,6 +12,7 @@ from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.model.factor_maximisation import FactorMaximiser
 from fastgmm.model.factor_missing import GapsPass, VisiblePass, find_gaps
 from fastgmm.model.factor_parameters import FactorParameters
+from fastgmm.representation.source import ArraySource
 from tests.reference_factor_mixture import covariance, em_step_missing, expectations, impute, log_likelihood, log_prob
 from tests.test_factor_reference import draw, hide, random_parameters
 
@@ -228,7 +229,7 @@ def test_complete_rows_take_the_fast_way_to_the_same_step(weighted, truth):
     X = draw(truth, 90)
     X[::3, 2] = X[1::9, 5] = np.nan
     weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float) if weighted else None
-    gaps = find_gaps([(0, X[:50]), (50, X[50:])], len(X))
+    gaps = find_gaps(ArraySource(X))
     np.testing.assert_array_equal(gaps, np.isnan(X).any(axis=1))
     parameters = FactorParameters(*truth)
     apart = GapsPass(lambda: [(0, X[:50]), (50, X[50:])], gaps, np.float64, truth.means[0], weight)(parameters)

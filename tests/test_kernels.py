@@ -16,6 +16,7 @@ from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
+from fastgmm.representation.source import ArraySource
 from tests import reference
 
 TYPES = tuple(STRUCTURES)
@@ -143,7 +144,7 @@ def test_statistics_equal_the_reference(covariance_type, dtype):
         parameters = random_mixture(covariance_type, n_components, n_features)
         X = rows(n_samples, n_features).astype(dtype)
         weight = np.random.default_rng(2).uniform(0, 2, n_samples)
-        statistics = StatisticsPass(lambda X=X: [(0, X)], dtype, X.mean(axis=0, dtype=np.float64), weight)(parameters)
+        statistics = StatisticsPass(ArraySource(X), X.mean(axis=0, dtype=np.float64), weight)(parameters)
         X = X.astype(np.float64)
         resp = weight[:, None] * reference.predict_proba(X, as_reference(parameters))
         diff = X[:, None, :] - statistics.means
@@ -168,7 +169,7 @@ def test_statistics_of_disjoint_rows_add_up():
     shift = X.mean(axis=0)
 
     def statistics(part):
-        return StatisticsPass(lambda: [(0, part)], np.float64, shift)(parameters)
+        return StatisticsPass(ArraySource(part), shift)(parameters)
 
     total, whole = statistics(X[:100]) + statistics(X[100:]), statistics(X)
     for name in ("sum_resp", "sum_diff", "sum_outer", "log_likelihood"):
@@ -189,7 +190,7 @@ def test_second_moments_keep_their_digits_however_far_components_are_apart(covar
     parameters = MixtureParameters(
         np.full(2, 0.5), centres, structure.cholesky(covariances), covariance_type, covariances
     )
-    statistics = StatisticsPass(lambda: [(0, X)], np.float64, X.mean(axis=0))(parameters)
+    statistics = StatisticsPass(ArraySource(X), X.mean(axis=0))(parameters)
     diff = (X - centres[labels]).reshape(2, 400, 3)
     outer = np.einsum("knd,kne->kde", diff, diff)
     exact = {
@@ -238,6 +239,7 @@ from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.density import MixtureKernels
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
+from fastgmm.representation.source import ArraySource
 for name in sys.argv[1:]:
     shapes = [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]
     for n_samples, n_features, n_components in shapes:
@@ -255,7 +257,7 @@ for name in sys.argv[1:]:
         for dtype in (np.float64, np.float32):
             X = 2 * rng.normal(size=(n_samples, n_features)).astype(dtype)
             weight = rng.uniform(size=n_samples)
-            t = StatisticsPass(lambda: [(0, X)], dtype, np.zeros(n_features), weight)(parameters)
+            t = StatisticsPass(ArraySource(X), np.zeros(n_features), weight)(parameters)
             resp, labels = np.empty((n_samples, n_components), dtype), np.empty(n_samples, np.int64)
             norm = np.empty(n_samples, dtype)
             MixtureKernels(parameters, dtype).score([(0, X)], norm, labels, resp)

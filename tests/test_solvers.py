@@ -79,7 +79,7 @@ def test_tempered_densities_are_powers(covariance_type, blobs):
     mixture = reference.m_step(*blobs[:1], reference.one_hot(blobs[1]), covariance_type)
     noise = UniformNoise(0.2, np.stack([X.min(axis=0) - 1, X.max(axis=0) + 1]))
     source = ArraySource(X)
-    statistics = StatisticsPass(source.chunks, source.dtype, X.mean(axis=0))(tempered(start_of(mixture, noise), 0.3))
+    statistics = StatisticsPass(source, X.mean(axis=0))(tempered(start_of(mixture, noise), 0.3))
     log_prob = reference.log_gaussian_prob(X, mixture) + np.log(0.8 * mixture.weights)
     log_prob = np.column_stack([log_prob, np.full(len(X), noise.log_weighted_density)])
     resp = np.exp(0.3 * log_prob)
@@ -273,7 +273,7 @@ def gradient_problem(covariance_type, blobs, kind):
 def test_the_gradient_is_that_of_finite_differences(covariance_type, kind, blobs):
     X, maximise, start = gradient_problem(covariance_type, blobs, kind)
     source = ArraySource(X)
-    expectation = StatisticsPass(source.chunks, source.dtype, X.mean(axis=0))
+    expectation = StatisticsPass(source, X.mean(axis=0))
     chart = Chart(maximise, X.mean(axis=0), X.std(axis=0), len(X))
 
     def objective(point):

@@ -245,7 +245,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     ) -> float:
         """Weighted total log-likelihood of rows in nats; `labels` are filled on the way."""
         with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            return MixtureKernels(parameters, source.dtype).log_likelihood(source.chunks(), sample_weight, labels)
+            totals, first = [], 0
+            for total, found in source.map_parts(_log_likelihood, parameters, per_row=(sample_weight, labels)):
+                totals.append(total)
+                if labels is not None and found is not labels:
+                    labels[first : first + len(found)] = found
+                    first += len(found)
+            return math.fsum(totals)
 
     def _total_of_scores(
         self,
@@ -269,6 +275,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         weight = check_sample_weight(sample_weight, source.n_samples)
         total = self._total_log_likelihood(source, self._parameters(), weight)
         return total, float(source.n_samples if weight is None else weight.sum())
+
+
+def _log_likelihood(
+    part: Source, parameters: Any, sample_weight: NDArray[np.float64] | None, labels: NDArray[np.int64] | None
+) -> tuple[float, Any]:
+    """Weighted total log-likelihood of the rows of a part in nats; `labels`, if given, filled."""
+    return MixtureKernels(parameters, part.dtype).log_likelihood(part.chunks(), sample_weight, labels), labels
 
 
 class InformationCriteria(MixtureEstimator):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..distributed.spreading import spread_if_asked
 from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES
 from ..model.maximisation import Maximiser
@@ -91,7 +92,7 @@ class EMEstimator(MixtureEstimator):
     lower_bound_: Any
     _constraints: ClassVar[dict[str, list[check.Constraint]]]
 
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None) -> Self:
         """Fit the mixture: one pass over the rows per iteration, memory independent of n_samples.
 
         Parameters
@@ -103,6 +104,9 @@ class EMEstimator(MixtureEstimator):
             Ignored, unless the estimator is told that it holds labels (`semi_supervised`).
         sample_weight : array-like of shape (n_samples,) or None
             A weight of 2 means the row twice, 0 means the row absent.
+        executor : dask.distributed.Client, concurrent.futures.Executor or None
+            Whose workers look at the rows, part by part (`fastgmm.distributed.distribute`); Dask arrays and frames go
+            to the active Dask client by themselves.
 
         Returns
         -------
@@ -117,12 +121,14 @@ class EMEstimator(MixtureEstimator):
             `resume`, for a checkpoint of other settings or data, naming them, and (`fastgmm.model.files.FormatError`)
             for a damaged one without one before it.
         """
-        self._fit(X, y, sample_weight, want_labels=False)
+        self._fit(spread_if_asked(X, executor), y, sample_weight, want_labels=False)
         return self
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None
+    ) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        labels = self._fit(X, y, sample_weight, want_labels=True)
+        labels = self._fit(spread_if_asked(X, executor), y, sample_weight, want_labels=True)
         assert labels is not None
         return labels
 

@@ -140,7 +140,7 @@ class FactorScoring(InformationCriteria):
         return self._fitted_parameters().with_observation_noise(float(self.obs_noise))
 
     def _score_rows(self, source: Source, parameters: FactorParameters, **outputs: NDArray[Any]) -> None:
-        gaps = find_gaps(source.chunks(), source.n_samples) if self.missing == "em" else np.zeros(0, bool)
+        gaps = find_gaps(source) if self.missing == "em" else np.zeros(0, bool)
         if not gaps.any():
             super()._score_rows(source, parameters, **outputs)
             return

@@ -172,9 +172,11 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         self.checkpoint_every = checkpoint_every
         self.resume = resume
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None
+    ) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        return np.asarray(self.fit(X, y, sample_weight).predict(X))
+        return np.asarray(self.fit(X, y, sample_weight, executor=executor).predict(X))
 
     @classmethod
     def from_parameters(

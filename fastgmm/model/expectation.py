@@ -4,18 +4,19 @@ What iterates knows an `Expectation` only. Passes over complete rows are here, o
 `PartlyLabelled` adds rows whose component is known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..representation.source import Source
 from .covariance import STRUCTURES, TIED_CANCELLATION
-from .density import MixtureKernels, RespOf, Rows, as_full, complete_log_likelihood
+from .density import MixtureKernels, RespOf, as_full, complete_log_likelihood
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable
-from .statistics import SufficientStatistics
+from .statistics import SufficientStatistics, add_up
 
 
 class Expectation(Protocol):
@@ -36,16 +37,15 @@ class StatisticsPass(Resumable):
 
     Parameters
     ----------
-    rows : callable returning the rows anew at each call
-    dtype : float32 or float64
+    source : Source
     shift : ndarray of shape (n_features,)
     sample_weight : ndarray of shape (n_samples,) or None
     """
 
     changing = ("_pairwise",)
 
-    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
-        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
+    def __init__(self, source: Source, shift: Array, sample_weight: Array | None = None) -> None:
+        self.source, self.shift, self.sample_weight = source, shift, sample_weight
         self.hard = False
         self._scatter: Array | None = None
         self._pairwise = False
@@ -66,9 +66,11 @@ class StatisticsPass(Resumable):
         return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
 
     def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
-        return MixtureKernels(parameters, self.dtype, self.shift).accumulate(
-            self.rows(), self.sample_weight, resp, self.hard and resp is None
-        )
+        if resp is not None:  # a start, or rows whose component is known: not worth sending to workers
+            kernels = MixtureKernels(parameters, self.source.dtype, self.shift)
+            return kernels.accumulate(self.source.chunks(), self.sample_weight, resp)
+        arguments = (accumulate_part, parameters, self.shift, self.hard)
+        return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,)))
 
     def data_scatter(self) -> Array:
         """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one Gaussian at the shift; kept."""
@@ -76,9 +78,45 @@ class StatisticsPass(Resumable):
             n_features = len(self.shift)
             factor = 1e-100 * np.eye(n_features)  # so wide that no row is far
             wide = MixtureParameters(np.ones(1), self.shift[None], factor[None], "full")
-            kernels = MixtureKernels(wide, self.dtype, self.shift)
-            self._scatter = kernels.accumulate(self.rows(), self.sample_weight).sum_outer[0]
+            arguments = (accumulate_part, wide, self.shift, False)
+            self._scatter = add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,))).sum_outer[0]
         return self._scatter
+
+
+def accumulate_part(
+    part: Source, parameters: MixtureParameters, shift: Array, hard: bool, sample_weight: Array | None
+) -> SufficientStatistics:
+    """Return the statistics of the rows of a part."""
+    return MixtureKernels(parameters, part.dtype, shift).accumulate(part.chunks(), sample_weight, hard=hard)
+
+
+class PartwisePass:
+    """A pass that treats every part of the rows for itself.
+
+    Parameters
+    ----------
+    source : Source
+    make : callable(part, *values), a function of a module or a partial of one
+        Returns the Expectation of a part, given its values of the arrays per row.
+    per_row : sequence of ndarrays of n_samples entries, or None
+    """
+
+    def __init__(self, source: Source, make: Callable[..., Any], per_row: Sequence[Any]) -> None:
+        self.source, self.make, self.per_row = source, make, per_row
+        self.hard = False
+
+    def __call__(self, parameters: Any, resp: RespOf | None = None) -> Any:
+        """Return the statistics of all rows under `parameters`."""
+        if resp is not None:
+            return self.make(self.source, *self.per_row)(parameters, resp)
+        return add_up(self.source.map_parts(_pass_over, self.make, parameters, self.hard, per_row=self.per_row))
+
+
+def _pass_over(part: Source, make: Callable[..., Any], parameters: Any, hard: bool, *values: Any) -> Any:
+    expectation = make(part, *values)
+    if hard:
+        expectation.hard = True
+    return expectation(parameters)
 
 
 class PartlyLabelled(Resumable):

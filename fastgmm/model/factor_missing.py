@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from ..representation.source import Source
 from .density import Rows
 from .factor_parameters import FactorParameters
 from .factor_statistics import FactorPass, FactorStatistics
@@ -207,10 +208,10 @@ def selected(rows: Rows, wanted: NDArray[np.bool_]) -> Rows:
                 count += len(part)
 
 
-def find_gaps(rows: Rows, n_samples: int) -> NDArray[np.bool_]:
+def find_gaps(source: Source) -> NDArray[np.bool_]:
     """Which rows hold NaN, (n_samples,)."""
-    gaps = np.empty(n_samples, bool)
-    for start, chunk in rows:
+    gaps = np.empty(source.n_samples, bool)
+    for start, chunk in source.chunks():
         for first in range(0, len(chunk), SELECTED_ROWS):
             block = chunk[first : first + SELECTED_ROWS]
             gaps[start + first : start + first + len(block)] = np.isnan(block).any(axis=1)

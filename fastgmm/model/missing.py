@@ -6,7 +6,6 @@ statistics of all columns are linear in those: with B_k the regression of the mi
 expected deviation is (I, B_k) times its observed one, and the missing columns vary by what the regression leaves.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..representation.source import ArraySource, Source
 from .covariance import STRUCTURES
 from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
 from .expectation import StatisticsPass
@@ -106,8 +106,8 @@ class MissingPass(Resumable):
             weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[pattern.index])
             if weight is not None and not weight.any():
                 continue
-            rows_again = partial(_one_block, _observed(X, pattern))
-            self.groups.append((pattern, StatisticsPass(rows_again, dtype, shift[pattern.observed], weight)))
+            rows_observed = ArraySource(_observed(X, pattern), dtype)
+            self.groups.append((pattern, StatisticsPass(rows_observed, shift[pattern.observed], weight)))
 
     def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
@@ -141,23 +141,23 @@ class BlockwiseMissingPass:
 
     Parameters
     ----------
-    rows : callable returning the rows anew at each call
-    dtype, shift, sample_weight
+    source : Source
+    sample_weight, shift
         As in `MissingPass`.
     """
 
-    def __init__(self, rows: Callable[[], Rows], dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
-        self.rows, self.dtype, self.shift, self.sample_weight = rows, dtype, shift, sample_weight
+    def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
+        self.source, self.sample_weight, self.shift = source, sample_weight, shift
         self.hard = False
 
     def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`; see `MissingPass`."""
         parameters = with_covariances(parameters)
         total = _nothing(parameters)
-        for first, block in self.rows():
+        for first, block in self.source.chunks():
             last = first + len(block)
             weight = None if self.sample_weight is None else self.sample_weight[first:last]
-            part = MissingPass([(0, block)], self.dtype, self.shift, weight)
+            part = MissingPass([(0, block)], self.source.dtype, self.shift, weight)
             part.hard = self.hard
             given = None if resp is None else partial(_later_rows, resp, first)
             total = total + part(parameters, given)
@@ -173,10 +173,6 @@ def _nothing(parameters: MixtureParameters) -> SufficientStatistics:
 
 def _later_rows(resp: RespOf, start: int, first: int, last: int) -> NDArray[Any]:
     return resp(start + first, start + last)
-
-
-def _one_block(values: NDArray[Any]) -> Rows:
-    return [(0, values)]
 
 
 def _rows_of(values: Array, first: int, last: int) -> Array:

@@ -1,6 +1,8 @@
 """Sufficient statistics of a mixture: they add up over chunks, threads, processes and machines."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .parameters import Array
 from .structure import CovarianceStructure
@@ -70,3 +72,20 @@ class SufficientStatistics:
             self.n_far + other.n_far,
             self.noise_resp + other.noise_resp,
         )
+
+
+def add_up(parts: Iterable[Any]) -> Any:
+    """Add statistics pairwise, neighbours first: a tree that depends on their number alone, whoever computed them.
+
+    Holds one sum for each binary digit of the number so far.
+    """
+    sums: list[tuple[int, Any]] = []  # of 2^level parts each
+    for part in parts:
+        level, total = 0, part
+        while sums and sums[-1][0] == level:
+            total, level = sums.pop()[1] + total, level + 1
+        sums.append((level, total))
+    total = sums.pop()[1]
+    while sums:
+        total = sums.pop()[1] + total
+    return total

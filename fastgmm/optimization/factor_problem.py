@@ -1,10 +1,12 @@
 """A fit of a mixture of factor analysers: its data, and where it begins."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.expectation import PartwisePass
 from ..model.factor_maximisation import FactorMaximiser
 from ..model.factor_missing import GapsPass, find_gaps
 from ..model.factor_parameters import FactorParameters
@@ -48,13 +50,12 @@ class FactorProblem:
         """Sum of the rows' weights."""
         return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
 
-    def expectation(self) -> FactorPass | GapsPass:
+    def expectation(self) -> PartwisePass:
         """The pass over all rows that EM repeats."""
+        per_row = [self.sample_weight]
         if self.has_missing:
-            source = self.source
-            gaps = find_gaps(source.chunks(), source.n_samples)
-            return GapsPass(source.chunks, gaps, source.dtype, self.columns.mean, self.sample_weight)
-        return FactorPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
+            per_row.append(np.concatenate(list(self.source.map_parts(find_gaps))))
+        return PartwisePass(self.source, partial(_part_pass, self.columns.mean), per_row)
 
     def begun(self, parameters: FactorParameters) -> FactorParameters:
         """Starting parameters among those that the M-step chooses from, so that the first step cannot fall."""
@@ -143,3 +144,11 @@ def _principal(white: Array, count: int) -> tuple[Array, Array]:
     if len(white) <= white.shape[1]:
         vectors = white.T @ vectors / np.sqrt(values)
     return vectors, values
+
+
+def _part_pass(
+    shift: Array, part: Source, sample_weight: Array | None, gaps: NDArray[np.bool_] | None = None
+) -> FactorPass | GapsPass:
+    if gaps is None or not gaps.any():
+        return FactorPass(part.chunks, part.dtype, shift, sample_weight)
+    return GapsPass(part.chunks, gaps, part.dtype, shift, sample_weight)

@@ -297,7 +297,7 @@ def _from_resp(
         structure.cholesky(structure.identity(n_components, n_features)),
         problem.covariance_type,
     )
-    return StatisticsPass(source.chunks, source.dtype, shift, sample_weight)(centred, resp_of)
+    return StatisticsPass(source, shift, sample_weight)(centred, resp_of)
 
 
 def _random_resp(n_components: int, seed: int) -> RespOf:

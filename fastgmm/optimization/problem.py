@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.expectation import Expectation, PartlyLabelled, StatisticsPass
+from ..model.expectation import Expectation, PartlyLabelled, PartwisePass, StatisticsPass
 from ..model.maximisation import Maximiser
 from ..model.missing import BlockwiseMissingPass, MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
@@ -75,7 +76,7 @@ class FitProblem:
 
     def data_pass(self) -> StatisticsPass:
         """The plain pass over all rows, complete and unlabelled."""
-        return StatisticsPass(self.source.chunks, self.source.dtype, self.columns.mean, self.sample_weight)
+        return StatisticsPass(self.source, self.columns.mean, self.sample_weight)
 
     def complete_source(self) -> Source:
         """The rows with column means in the place of missing values: good enough to start from."""
@@ -96,8 +97,8 @@ class FitProblem:
         if self.has_missing:
             if isinstance(source, ArraySource):
                 return MissingPass(source.chunks(), source.dtype, self.columns.mean, weight)
-            return BlockwiseMissingPass(source.chunks, source.dtype, self.columns.mean, weight)
-        return StatisticsPass(source.chunks, source.dtype, self.columns.mean, weight)
+            return PartwisePass(source, partial(BlockwiseMissingPass, shift=self.columns.mean), (weight,))
+        return StatisticsPass(source, self.columns.mean, weight)
 
 
 class FilledSource(Source):

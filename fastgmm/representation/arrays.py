@@ -3,6 +3,7 @@
 They are known by what they can do, so that nothing here imports their libraries.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
+from .source import read_dtype
 from .streams import Part, Reader, check_table, chosen_columns
 
 LARGEST_READ = 64 * 2**20  # bytes; of a chunk of the data that is read whole
@@ -27,7 +29,7 @@ class SliceReader(Reader):
         self._data = data
         self._columns = chosen_columns(columns, None, shape[1], self.origin)
         self._all = columns is None
-        self.n_features, self.dtype, self.n_rows = len(self._columns), dtype, int(shape[0])
+        self.n_features, self.dtype, self.n_rows, self._first = len(self._columns), dtype, int(shape[0]), 0
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield whole chunks of the data, as they are stored, where these are not too large."""
@@ -37,13 +39,27 @@ class SliceReader(Reader):
             row_bytes = self._data.shape[1] * self.dtype.itemsize
             if stored[0] * row_bytes <= LARGEST_READ:
                 step = stored[0] * max(1, n_rows // stored[0])
-        for first in range(0, self.n_rows, step):
-            last = min(first + step, self.n_rows)
+        stop = self._first + self.n_rows
+        for first in range(self._first, stop, step):
+            last = min(first + step, stop)
             try:
                 values = np.asarray(self._data[first:last])
             except Exception as error:
                 raise SourceError(f"{self.origin}: rows {first} to {last - 1} cannot be read: {error}") from error
             yield Part(values if self._all else values[:, self._columns], self.origin, first)
+
+    def split(self, n_rows: int) -> list[Reader]:
+        """Cut into stretches of rows, between stored chunks where there are any."""
+        assert self.n_rows is not None
+        stored = getattr(self._data, "chunks", None)
+        if isinstance(stored, tuple) and isinstance(stored[0], int) and stored[0] > 0:
+            n_rows = stored[0] * max(1, n_rows // stored[0])
+        parts: list[Reader] = []
+        for first in range(self._first, self._first + self.n_rows, n_rows):
+            part = copy.copy(self)
+            part._first, part.n_rows = first, min(n_rows, self._first + self.n_rows - first)
+            parts.append(part)
+        return parts
 
 
 class DaskReader(Reader):
@@ -77,9 +93,22 @@ class DaskReader(Reader):
         count = self._data.npartitions if self._is_frame else self._data.numblocks[0]
         for number in range(count):
             block = (self._data.partitions if self._is_frame else self._data.blocks)[number].compute()
-            if self._is_frame:
-                block = block.to_numpy(dtype=np.float32 if self.dtype == np.float32 else np.float64, na_value=np.nan)
-            yield Part(np.asarray(block), f"partition {number} of {self.origin}", 0)
+            yield Part(block_values(block, self.dtype), f"partition {number} of {self.origin}", 0)
+
+    def blocks(self) -> tuple[list[Any], list[int] | None]:
+        """Every block or partition as a Delayed, and how many rows each has if that is known."""
+        if self._is_frame:
+            return list(self._data.to_delayed()), None
+        whole = self._data.rechunk({1: -1})
+        counts = list(whole.chunks[0])
+        return list(whole.to_delayed()[:, 0]), None if any(count != count for count in counts) else counts
+
+
+def block_values(block: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The values of a computed block of a Dask array, or partition of a frame, whose values have this dtype."""
+    if hasattr(block, "to_numpy"):
+        block = block.to_numpy(dtype=read_dtype(dtype), na_value=np.nan)
+    return np.asarray(block)
 
 
 def _numeric(frame: Any, origin: str) -> list[np.dtype[Any]]:

@@ -1,5 +1,6 @@
 """Readers by way of Apache Arrow: Parquet files, tables and streams. This module, and csv.py, know pyarrow."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,17 @@ class ParquetReader(SchemaReader):
         self.origin, self._path = str(path), path
         with self._opened() as file:
             self._set_columns(file.schema_arrow, columns)
-            self.n_rows = int(file.metadata.num_rows)
+            self._rows_of_groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        self._groups = range(len(self._rows_of_groups))
+        self.n_rows = sum(self._rows_of_groups)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield pieces of row groups."""
         import pyarrow
 
         with self._opened() as file:
-            first = 0
-            for group in range(file.metadata.num_row_groups):
+            first = sum(self._rows_of_groups[: self._groups.start])
+            for group in self._groups:
                 batches = file.iter_batches(n_rows, row_groups=[group], columns=self.names, use_threads=False)
                 try:
                     for batch in batches:
@@ -90,6 +93,20 @@ class ParquetReader(SchemaReader):
                     raise SourceError(
                         f"{self.origin} is damaged in row group {group}, in or after row {first}: {error}"
                     ) from error
+
+    def split(self, n_rows: int) -> list[Reader]:
+        """Cut between row groups."""
+        parts: list[Reader] = []
+        start = self._groups.start
+        while start < self._groups.stop:
+            stop = start + 1
+            while stop < self._groups.stop and sum(self._rows_of_groups[start : stop + 1]) <= n_rows:
+                stop += 1
+            part = copy.copy(self)
+            part._groups, part.n_rows = range(start, stop), sum(self._rows_of_groups[start:stop])
+            parts.append(part)
+            start = stop
+        return parts
 
     def _opened(self) -> Any:
         import pyarrow

@@ -1,5 +1,6 @@
 """Which files are meant, and reading of `.npy` files."""
 
+import copy
 import glob
 import math
 import os
@@ -96,7 +97,7 @@ class NpyReader(Reader):
                 f"{path} is cut off: its header promises {shape[0]} rows of {shape[1]} columns in {needed} bytes, but "
                 f"it has {size} bytes. Copy or write it again."
             )
-        self._shape = (int(shape[0]), int(shape[1]))
+        self._shape, self._first = (int(shape[0]), int(shape[1])), 0
         self._columns = None if columns is None else chosen_columns(columns, None, self._shape[1], self.origin)
         self.n_features = self._shape[1] if self._columns is None else len(self._columns)
         self.n_rows = self._shape[0]
@@ -108,17 +109,29 @@ class NpyReader(Reader):
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield blocks of rows, read into memory of their own."""
-        buffers = Buffers(min(n_rows, self._shape[0]), self._shape[1], self.dtype)
+        assert self.n_rows is not None
+        last = self._first + self.n_rows
+        buffers = Buffers(min(n_rows, self.n_rows), self._shape[1], self.dtype)
         with open(self._path, "rb", buffering=0) as file:
-            for first in range(0, self._shape[0], n_rows):
-                count = min(n_rows, self._shape[0] - first)
+            for first in range(self._first, last, n_rows):
+                count = min(n_rows, last - first)
                 yield Part(self._chosen(self._block(file, first, buffers.take(count))), self.origin, first, owned=True)
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
         """Return the rows of these indices."""
         if not self._shape[0]:
             return np.empty((0, self.n_features), self.dtype)
-        return self._chosen(np.asarray(self._mapped()[index]))
+        return self._chosen(np.asarray(self._mapped()[index + self._first]))
+
+    def split(self, n_rows: int) -> list[Reader]:
+        """Cut into stretches of rows."""
+        assert self.n_rows is not None
+        parts: list[Reader] = []
+        for first in range(self._first, self._first + self.n_rows, n_rows):
+            part = copy.copy(self)
+            part._first, part.n_rows = first, min(n_rows, self._first + self.n_rows - first)
+            parts.append(part)
+        return parts
 
     def _mapped(self) -> NDArray[Any]:
         order: Literal["C", "F"] = "F" if self._fortran else "C"

@@ -62,7 +62,7 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     """
     if on_bad not in ("raise", "skip"):
         raise InvalidParameterError(f"on_bad must be 'raise' or 'skip'. Got {on_bad!r}.")
-    if batch_rows is not None and not _is_count(batch_rows):
+    if batch_rows is not None and not is_count(batch_rows):
         raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
     if isinstance(data, Source):
         if (columns, on_bad, batch_rows) != (None, "raise", None):
@@ -160,5 +160,6 @@ def column_names(data: Any) -> list[str] | None:
     return list(columns)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether it is a positive whole number."""
     return not isinstance(value, bool | np.bool_) and isinstance(value, Integral) and int(value) >= 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import SourceError
 from .prefetch import Prefetched
-from .source import Source, read_dtype, rows_per_block
+from .source import Source, read_dtype, rows_per_block, rows_per_part
 
 Table = NDArray[Any]
 
@@ -96,6 +96,12 @@ class Reader(ABC):
         """Whether `rows` gives rows."""
         return False
 
+    def split(self, n_rows: int) -> "list[Reader]":
+        """Cut into readers of at best `n_rows` rows each that other processes can use."""
+        raise TypeError(
+            f"{self.origin} cannot be read in parts by workers; give .npy or Parquet files, or a Dask array."
+        )
+
 
 class StreamSource(Source):
     """The rows of a reader in blocks of a fixed number of rows, read ahead by another thread.
@@ -109,6 +115,11 @@ class StreamSource(Source):
         Whether rows with NaN, infinity or what is no number are left out.
     batch_rows : int or None
         Rows of a block; by default about 8 MiB.
+
+    Attributes
+    ----------
+    counts : (int, int) or None
+        Rows that are read, and rows that are left out, once they have been counted.
     """
 
     def __init__(self, reader: Reader, on_bad: str = "raise", batch_rows: int | None = None) -> None:
@@ -117,9 +128,9 @@ class StreamSource(Source):
         self.dtype = read_dtype(reader.dtype)
         self._batch_rows, self._skips = batch_rows, on_bad == "skip"
         self.random_access = reader.random_access and not self._skips
-        self._counts: tuple[int, int] | None = None
+        self.counts: tuple[int, int] | None = None
         if reader.n_rows is not None and not self._skips:
-            self._counts = (reader.n_rows, 0)
+            self.counts = (reader.n_rows, 0)
 
     @property
     def n_samples(self) -> int:
@@ -182,14 +193,20 @@ class StreamSource(Source):
             first += len(part.values)
         return ""
 
+    def split(self, n_rows: int | None) -> list[Source]:
+        """Cut into sources of parts of the data."""
+        size = n_rows or rows_per_part(self.reader.n_rows, self.n_features, self.dtype)
+        parts = [StreamSource(reader, self.on_bad, self._batch_rows) for reader in self.reader.split(size)]
+        return [part.read_as(self.dtype) for part in parts]
+
     def _counted(self) -> tuple[int, int]:
-        if self._counts is None:
+        if self.counts is None:
             kept = skipped = 0
             for part in self._parts():
                 kept += len(part.values)
                 skipped += part.n_unreadable
-            self._counts = (kept, skipped)
-        return self._counts
+            self.counts = (kept, skipped)
+        return self.counts
 
     def _block_rows(self) -> int:
         return self._batch_rows or rows_per_block(self.n_features, self.dtype)
@@ -313,6 +330,10 @@ class Chained(Reader):
         """Yield the rows of one reader after the other."""
         for reader in self.readers:
             yield from reader.parts(n_rows, skips)
+
+    def split(self, n_rows: int) -> list[Reader]:
+        """Cut each reader for itself: no part has rows of two."""
+        return [part for reader in self.readers for part in reader.split(n_rows)]
 
     def rows(self, index: NDArray[np.int64]) -> Table | None:
         """Return the rows of these increasing indices."""

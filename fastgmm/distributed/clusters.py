@@ -1,0 +1,87 @@
+"""Dask clusters. This module knows Dask."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..representation.arrays import DaskReader, block_values
+from ..representation.source import ArraySource, Source
+from ..representation.spread import SpreadSource
+from ..representation.streams import StreamSource
+from .worker import compute
+
+RETRIES = 3  # of a task that raises; tasks of a worker that is lost are computed elsewhere by the scheduler anyway
+GATHERED = 64  # results that are fetched at a time
+
+
+def active_client() -> Any:
+    """Return the Dask client that this process works with, or None; imports nothing."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        return distributed.default_client()
+    except ValueError:  # there is none
+        return None
+
+
+def is_client(executor: Any) -> bool:
+    """Whether it is a Dask client."""
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(executor, distributed.Client)
+
+
+class ClusterRunner:
+    """Runs tasks on the workers of a Dask cluster.
+
+    A task is a pure function of a part and a payload, both of which are in its graph, and returns statistics: nothing
+    that could be lost with a worker lives on one alone.
+
+    Parameters
+    ----------
+    client : dask.distributed.Client
+    dtype : dtype
+        Of the values of the parts, before they are read as float32 or float64.
+    collection : object, optional
+        What holds the blocks that the parts are: workers keep them in memory as long as somebody does.
+    """
+
+    def __init__(self, client: Any, dtype: np.dtype[Any], collection: Any = None) -> None:
+        self._client, self._dtype, self._collection = client, dtype, collection
+
+    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
+        """Yield the results in the order of the parts."""
+        import dask
+
+        call = dask.delayed(_compute_block, pure=False)
+        calls = [call(part, self._dtype, dtype, payload) for part, payload in zip(parts, payloads, strict=True)]
+        futures = self._client.compute(calls, retries=RETRIES)
+        try:
+            for first in range(0, len(futures), GATHERED):
+                yield from self._client.gather(futures[first : first + GATHERED])
+        except BaseException:
+            self._client.cancel(futures)
+            raise
+
+
+def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], payload: bytes) -> Any:
+    source = part if isinstance(part, Source) else ArraySource(block_values(part, own_dtype))
+    return compute(source, dtype, payload)
+
+
+def spread_blocks(source: StreamSource, client: Any) -> SpreadSource:
+    """Spread a Dask array or frame as it lies: each block or partition is a part."""
+    assert isinstance(source.reader, DaskReader)
+    blocks, counts = source.reader.blocks()
+    return SpreadSource(blocks, ClusterRunner(client, source.input_dtype, source.reader), source, counts)
+
+
+def spread_array(source: ArraySource, client: Any, n_rows: int) -> SpreadSource:
+    """Send an array in memory to the workers, once, in parts."""
+    import dask.array
+
+    blocks = client.persist(dask.array.from_array(source.X, chunks=(n_rows, source.n_features)))
+    runner = ClusterRunner(client, source.input_dtype, blocks)
+    return SpreadSource(list(blocks.to_delayed()[:, 0]), runner, source, list(blocks.chunks[0]))

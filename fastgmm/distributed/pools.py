@@ -1,0 +1,63 @@
+"""Any `concurrent.futures.Executor`: processes, MPI ranks, Ray actors, threads."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import Any
+
+import numpy as np
+
+from ..exceptions import WorkerError
+from .worker import compute
+
+RETRIES = 3
+AHEAD = 4  # tasks per worker under way: enough to keep them busy, and few parts in memory at a time
+
+
+class PoolRunner:
+    """Runs tasks on an executor; tasks that fail for want of a file, a connection or a machine are repeated."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        n_workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+        self._ahead = AHEAD * int(n_workers)
+
+    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
+        """Yield the results in the order of the parts."""
+        waiting: deque[tuple[Future[Any], tuple[Any, ...]]] = deque()
+        try:
+            for call in zip(parts, (dtype,) * len(parts), payloads, strict=True):
+                waiting.append((self._submit(call), call))
+                if len(waiting) == self._ahead:
+                    yield self._result(*waiting.popleft())
+            while waiting:
+                yield self._result(*waiting.popleft())
+        finally:
+            for future, _ in waiting:
+                future.cancel()
+
+    def _submit(self, call: tuple[Any, ...]) -> Future[Any]:
+        try:
+            return self._executor.submit(compute, *call)
+        except BrokenExecutor as error:
+            raise _lost(error) from error
+
+    def _result(self, future: Future[Any], call: tuple[Any, ...]) -> Any:
+        for attempt in range(RETRIES + 1):
+            try:
+                return future.result()
+            except BrokenExecutor as error:
+                raise _lost(error) from error
+            except (OSError, EOFError, CancelledError):
+                if attempt == RETRIES:
+                    raise
+            future = self._submit(call)
+        raise AssertionError
+
+
+def _lost(error: BaseException) -> WorkerError:
+    return WorkerError(
+        f"A worker died, and the executor cannot replace it ({type(error).__name__}: {error}). Fit with "
+        "checkpoint=PATH and go on with resume=True and a new executor; Dask replaces workers by itself."
+    )

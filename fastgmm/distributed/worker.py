@@ -1,0 +1,15 @@
+"""What runs on the workers."""
+
+from typing import Any
+
+import numpy as np
+
+from ..representation.source import Source
+from ..representation.spread import compute_part
+from ..threads import thread_limit
+
+
+def compute(part: Source, dtype: np.dtype[Any], payload: bytes) -> Any:
+    """Do a task with a part of the rows, on one thread: there are as many tasks as the workers can run."""
+    with thread_limit(1):
+        return compute_part(part, dtype, payload)

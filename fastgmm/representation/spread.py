@@ -1,0 +1,114 @@
+"""Rows that workers hold or read, part by part, while what is computed from each part is all that comes back."""
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .source import Source
+from .streams import StreamSource
+
+T = TypeVar("T")
+Table = NDArray[Any]
+
+
+class Runner(Protocol):
+    """What has workers compute; the parts are whatever it can hand to them."""
+
+    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
+        """Yield `compute_part` of each part and its payload, in their order."""
+
+
+class SpreadSource(Source):
+    """Rows in parts that workers hold or read.
+
+    Parameters
+    ----------
+    parts : sequence
+        Sources, or what the runner gives a worker as an array or a source.
+    run : Runner
+    like : Source
+        Of the same columns.
+    counts : sequence of int or None
+        Rows of each part; the workers are asked where they are not known.
+    """
+
+    def __init__(self, parts: Sequence[Any], run: Runner, like: Source, counts: Sequence[int] | None = None) -> None:
+        self.parts, self._run = parts, run
+        self.n_features, self.dtype, self.input_dtype, self.names = (
+            *(like.n_features, like.dtype, like.input_dtype, like.names),
+        )
+        self.n_skipped = 0
+        if counts is None:
+            found = list(self._computed(_count, ((),) * len(parts)))
+            counts = [n_rows for n_rows, _ in found]
+            self.n_skipped = sum(n_skipped for _, n_skipped in found)
+            for part, known in zip(parts, found, strict=True):
+                if isinstance(part, StreamSource):
+                    part.counts = known
+        self.parts = [part for part, count in zip(parts, counts, strict=True) if count]
+        self._starts = np.concatenate([[0], np.cumsum([count for count in counts if count], dtype=np.int64)])
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self._starts[-1])
+
+    def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
+        """Yield task(part, *arguments, *values) of every part, computed by the workers, in order."""
+        cuts = zip(self._starts[:-1], self._starts[1:], strict=True)
+        values = (tuple(None if array is None else array[first:last] for array in per_row) for first, last in cuts)
+        return self._computed(task, ((*arguments, *own) for own in values))
+
+    def chunks(self) -> Iterator[tuple[int, Table]]:
+        """Yield (index of the first row, rows of a part), brought here: for what is not worth a task."""
+        for number, first in enumerate(self._starts[:-1]):
+            for rows in self._computed(_rows, ((),), [self.parts[number]]):
+                yield int(first), rows
+
+    def take(self, index: NDArray[np.int64]) -> Table:
+        """Return the rows of these indices, from the parts that have some of them."""
+        wanted, places = np.unique(index, return_inverse=True)
+        bounds = np.searchsorted(wanted, self._starts)
+        numbers = np.flatnonzero(np.diff(bounds))
+        arguments = ((wanted[bounds[i] : bounds[i + 1]] - self._starts[i],) for i in numbers)
+        found = list(self._computed(_take, arguments, [self.parts[int(i)] for i in numbers]))
+        return np.concatenate(found)[places] if found else np.empty((0, self.n_features), self.dtype)
+
+    def read_as(self, dtype: Any) -> "SpreadSource":
+        """Return the same rows in this precision."""
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        return other
+
+    def place(self, row: int) -> str:
+        """Say which part, or which row of which file, this is."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        part, own = self.parts[number], row - int(self._starts[number])
+        return (part.place(own) if isinstance(part, Source) else "") or f"row {own} of part {number}"
+
+    def _computed(self, task: Callable[..., T], arguments: Any, parts: Sequence[Any] | None = None) -> Iterator[T]:
+        # One pickle per part rather than objects, into which a cluster's scheduler would look.
+        payloads = (pickle.dumps((task, own), pickle.HIGHEST_PROTOCOL) for own in arguments)
+        return self._run(self.parts if parts is None else parts, self.dtype, payloads)
+
+
+def compute_part(part: Source, dtype: np.dtype[Any], payload: bytes) -> Any:
+    """Do the task of a payload with a part: what a worker does."""
+    task, arguments = pickle.loads(payload)
+    return task(part.read_as(dtype), *arguments)
+
+
+def _count(part: Source) -> tuple[int, int]:
+    return part.n_samples, getattr(part, "n_skipped", 0)
+
+
+def _rows(part: Source) -> Table:
+    return np.concatenate([block.copy() for _, block in part.chunks()] or [np.empty((0, part.n_features), part.dtype)])
+
+
+def _take(part: Source, index: NDArray[np.int64]) -> Table:
+    return part.take(index)
