@@ -286,6 +286,8 @@ def test_a_pool_that_lost_a_worker_says_how_to_go_on(rows, tmp_path):
     def kill(iteration):
         if iteration.n_iter == 3:
             os.kill(next(iter(pool._processes)), signal.SIGKILL)
+            while not pool._broken:  # which a thread of the pool notices
+                time.sleep(0.01)
 
     with ProcessPoolExecutor(2) as pool, pytest.raises(WorkerError, match=r"worker died.*resume=True") as caught:
         GaussianMixture(3, callback=kill, checkpoint_every=1, **settings).fit(rows, executor=pool)

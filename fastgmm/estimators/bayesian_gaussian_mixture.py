@@ -218,7 +218,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
         rng = check.check_random_state(self.random_state)
 
         def start() -> MixtureParameters:
-            statistics = initial_statistics(problem, self.init_params, rng)
+            statistics, _ = initial_statistics(problem, self.init_params, rng)
             return posterior_of(prior, statistics, problem.covariance_type, float(self.reg_covar))
 
         return FitPlan(start, partial(VariationalIteration, prior=prior), rng, "lower bound", prior)

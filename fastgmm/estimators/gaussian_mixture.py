@@ -75,7 +75,9 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         clusters found on a sample of at most max(25000, 50 n_components) rows, the first M-step from at most
         max(25000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or
         responsibilities (n_samples, n_components), or a callable `f(X, n_components, random_state)` that returns
-        either of these or means (n_components, n_features). A start ends with one M-step.
+        either of these or means (n_components, n_features). A start ends with one M-step; with 'kmeans', from eight
+        times as many rows as it looks at, EM on growing samples of the rows follows (Meek, Thiesson and Heckerman,
+        2002), which looks at no more rows than one iteration and leaves a few for the iterations on all rows.
     weights_init, means_init, precisions_init : array-like or None, default=None
         Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
     random_state : int, RandomState or None, default=None

@@ -20,6 +20,7 @@ from ..model.statistics import SufficientStatistics
 from ..representation.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
+from .growing import DrawnRows, grow, sample_sizes, spread
 from .problem import FitProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
@@ -59,6 +60,11 @@ class UserStart:
     precisions_cholesky: Array | None = None
 
     @property
+    def empty(self) -> bool:
+        """Whether everything is left to estimate."""
+        return self.weights is None and self.means is None and self.precisions_cholesky is None
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to estimate."""
         return self.weights is not None and self.means is not None and self.precisions_cholesky is not None
@@ -82,7 +88,10 @@ def initial_parameters(
             user.weights, user.means, user.precisions_cholesky, problem.covariance_type, covariances
         )
     else:
-        parameters = m_step(initial_statistics(problem, init_params, random_state))
+        statistics, drawn = initial_statistics(problem, init_params, random_state)
+        parameters = m_step(statistics)
+        if drawn is not None and user.empty:
+            parameters = grow(problem, parameters, drawn, sample_size(problem.n_components))
         if user.precisions_cholesky is not None:
             factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
             parameters = replace(parameters, precisions_cholesky=factors, covariances=covariances)
@@ -96,8 +105,11 @@ def initial_statistics(
     problem: FitProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     random_state: np.random.RandomState,
-) -> SufficientStatistics:
-    """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows."""
+) -> tuple[SufficientStatistics, DrawnRows | None]:
+    """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows.
+
+    For a start by k-means also the rows that were drawn: more than it looked at where there are many (growing.py).
+    """
     n_samples, n_components = problem.source.n_samples, problem.n_components
     given: NDArray[Any] | None = None
     if callable(init_params):
@@ -119,18 +131,23 @@ def initial_statistics(
         if given.shape in shapes[:2]:
             given = _check_given(given, n_components)
             if given.ndim == 1:
-                return _from_labels(problem, problem.complete_source(), problem.sample_weight, given)
+                return _from_labels(problem, problem.complete_source(), problem.sample_weight, given), None
             resp = given
             rows_given = problem.complete_source()
-            return _from_resp(problem, rows_given, problem.sample_weight, lambda first, last: resp[first:last])
+            return _from_resp(problem, rows_given, problem.sample_weight, lambda first, last: resp[first:last]), None
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
-    random = isinstance(init_params, str) and init_params == "random"
-    index = sample_index(problem, clustering_size(n_components) if random else sample_size(n_components), rng)
-    rows = problem.complete_source().take(index)
-    weight = None if problem.sample_weight is None else problem.sample_weight[index]
+    method = init_params if isinstance(init_params, str) else ""
+    sizes = [clustering_size(n_components) if method == "random" else sample_size(n_components)]
+    if method == "kmeans":
+        sizes = sample_sizes(problem.source, sizes[0])
+    index = sample_index(problem, sizes[-1], rng)
+    drawn = DrawnRows(index, problem.source.take(index), rng)
+    part = drawn.thinned(sizes[0])
+    rows = problem.completed(part.rows)
+    weight = None if problem.sample_weight is None else problem.sample_weight[part.index]
     sample = ArraySource(rows)
-    if random:
+    if method == "random":
         statistics = _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
     else:
         nearest = _partition(problem, rows, weight, init_params if given is None else given, rng)
@@ -139,9 +156,9 @@ def initial_statistics(
             kept = distance <= np.quantile(distance, 1.0 - problem.noise_start)
             weight = np.where(kept, 1.0 if weight is None else weight, 0.0)
         statistics = _from_labels(problem, sample, weight, nearest.labels[: len(rows)])
-    if len(rows) == n_samples and problem.maximise.noise_bounds is None:
-        return statistics
-    return statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
+    if len(rows) < n_samples or problem.maximise.noise_bounds is not None:
+        statistics = statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
+    return statistics, drawn if method == "kmeans" else None
 
 
 def _partition(
@@ -229,14 +246,6 @@ def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> ND
     count = problem.source.n_samples if eligible is None else len(eligible)
     index = spread(count, min(count, size), rng)
     return index if eligible is None else eligible[index]
-
-
-def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """One index at random from each of `size` equal stretches of range(count), increasing."""
-    if size == count:
-        return np.arange(count)
-    bounds = np.arange(size + 1) * count // size
-    return rng.integers(bounds[:-1], bounds[1:])
 
 
 def _from_labels(

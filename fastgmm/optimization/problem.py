@@ -82,6 +82,10 @@ class FitProblem:
         """The rows with column means in the place of missing values: good enough to start from."""
         return FilledSource(self.source, self.columns.mean) if self.has_missing else self.source
 
+    def completed(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the source with column means in the place of missing values."""
+        return filled(rows, self.columns.mean) if self.has_missing else rows
+
     def _expectation(self, source: Source, weight: Array | None, labels: NDArray[np.int64] | None) -> Expectation:
         if labels is None or not (labels >= 0).any():
             return self._unlabelled(source, weight)
@@ -106,7 +110,6 @@ class FilledSource(Source):
 
     def __init__(self, source: Source, fill: Array) -> None:
         self._source, self._mean = source, fill
-        self._fill = fill.astype(source.dtype)
         self.n_features, self.dtype, self.input_dtype = source.n_features, source.dtype, source.input_dtype
         self.names, self.random_access = source.names, source.random_access
 
@@ -120,15 +123,17 @@ class FilledSource(Source):
         size = rows_per_block(self.n_features, self.dtype)
         for start, chunk in self._source.chunks():
             for first in range(0, len(chunk), size):
-                yield start + first, self._filled(chunk[first : first + size])
+                yield start + first, filled(chunk[first : first + size], self._mean)
 
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of these indices."""
-        return self._filled(self._source.take(index))
+        return filled(self._source.take(index), self._mean)
 
     def read_as(self, dtype: Any) -> "FilledSource":
         """Return the same rows in this precision."""
         return FilledSource(self._source.read_as(dtype), self._mean)
 
-    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
-        return np.where(np.isnan(rows), self._fill, rows)
+
+def filled(rows: NDArray[Any], fill: Array) -> NDArray[Any]:
+    """Rows with the entries of `fill` in the place of NaN."""
+    return np.where(np.isnan(rows), fill.astype(rows.dtype), rows)

@@ -17,7 +17,7 @@ from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep, check_range
-from .initialization import spread
+from .growing import spread
 from .problem import FitProblem
 
 AHEAD_BYTES = 2**27  # of rows read for later batches, where reading begins at the first row every time

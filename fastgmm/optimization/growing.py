@@ -1,0 +1,103 @@
+"""EM on growing samples of the rows, before the first pass over all of them.
+
+Most iterations of a fit move the components to about where they belong, and a sample shows where that is. A sample
+determines parameters the less closely the smaller it is, so samples grow until a last one leaves little to be done
+(Meek, Thiesson and Heckerman, 2002, The learning-curve sampling method applied to model-based clustering, JMLR 2).
+
+Measured at 1,000,000 x 16 rows of 32 overlapping components, 6 seeds: 3 to 8 passes over all rows instead of 13 to 30,
+a third of the time, and final log-likelihoods as before (`python -m benchmarks run --profile large --kinds fit`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import SingularCovarianceError
+from ..model.parameters import MixtureParameters
+from ..representation.source import Source
+from .problem import FitProblem
+
+GROWTH = 4  # each sample against the one before
+SHARE = 8  # of the rows, the largest sample is at most one in so many
+SAMPLE_BYTES = 2**26
+MOST_STEPS = 40
+TOL = 1e-3  # nats per row
+ROWS_PER_FEATURE = 4  # the covariance of fewer rows than this for each feature is far from that of all rows
+
+
+@dataclass(frozen=True)
+class DrawnRows:
+    """Rows drawn from a source: their indices, increasing, their values, and what draws among them."""
+
+    index: NDArray[np.int64]
+    rows: NDArray[Any]
+    rng: np.random.Generator
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.index)
+
+    def thinned(self, size: int) -> "DrawnRows":
+        """Return `size` of them, or all if they are no more."""
+        if size >= self.size:
+            return self
+        part = spread(self.size, size, self.rng)
+        return DrawnRows(self.index[part], self.rows[part], self.rng)
+
+
+def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """One index at random from each of `size` equal stretches of range(count), increasing."""
+    if size == count:
+        return np.arange(count)
+    bounds = np.arange(size + 1) * count // size
+    return rng.integers(bounds[:-1], bounds[1:])
+
+
+def sample_sizes(source: Source, first: int) -> list[int]:
+    """Sizes of the growing samples, of which `first` is what a start looks at; of few rows there is that one alone."""
+    largest = min(source.n_samples // SHARE, SAMPLE_BYTES // (source.n_features * source.dtype.itemsize))
+    sizes = [first]
+    while sizes[-1] * GROWTH <= largest:
+        sizes.append(sizes[-1] * GROWTH)
+    return sizes
+
+
+def grow(problem: FitProblem, parameters: MixtureParameters, drawn: DrawnRows, first: int) -> MixtureParameters:
+    """EM steps on samples of `drawn` that begin with `first` rows; looks at no more rows than there are in all.
+
+    Nothing is done where what is known of some rows would be lost in a sample (labels, noise), and a sample is passed
+    over that has too few rows of a component, whose covariance might collapse on them.
+    """
+    left = problem.source.n_samples
+    if left < SHARE * first or problem.labels is not None or problem.maximise.noise_bounds is not None:
+        return parameters
+    size = first
+    while size <= drawn.size:
+        parameters, n_steps = _fit_sample(problem, parameters, drawn.thinned(size), left // size)
+        left -= n_steps * size
+        size *= GROWTH
+    return parameters
+
+
+def _fit_sample(
+    problem: FitProblem, parameters: MixtureParameters, sample: DrawnRows, most_steps: int
+) -> tuple[MixtureParameters, int]:
+    """EM on a sample until a step gains less than TOL; returns the parameters, and the passes over the sample."""
+    expectation, start, bound = problem.batch(sample.index, sample.rows), parameters, -np.inf
+    for step in range(min(most_steps, MOST_STEPS)):
+        statistics = expectation(parameters)
+        total = statistics.total_weight
+        least = ROWS_PER_FEATURE * problem.source.n_features * total / sample.size
+        if statistics.n_far or statistics.sum_resp.min() < least:
+            return start, step + 1
+        gain, bound = statistics.log_likelihood / total - bound, statistics.log_likelihood / total
+        try:
+            parameters = problem.maximise(statistics.scaled(problem.total_weight / total))
+        except SingularCovarianceError:
+            return start, step + 1
+        if gain < TOL:
+            return parameters, step + 1
+    return parameters, min(most_steps, MOST_STEPS)
