@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 
-from benchmarks import calls, cases, contenders, measure, numpy_reference, processes, run, scaling
+from benchmarks import calls, cases, contenders, files, measure, numpy_reference, processes, run, scaling
 from benchmarks.compare import compare_reports
 from benchmarks.contenders import fit_estimator
 from benchmarks.plots import write_plots
@@ -132,7 +132,12 @@ def test_too_slow_is_skipped_and_slow_is_timed_once(monkeypatch):
     assert "seconds" not in cell
     monkeypatch.setattr(measure, "LONGEST_ITERATION", 10.0)
     monkeypatch.setattr(measure, "TIMED_ONCE", 0.0)
-    cells = measure.measure_iterations(DIAG, {"numpy": numpy_reference.fit_fixed}, repeats=5, seconds=0.01)
+
+    def slow(X, start, n_iter):  # far above what a busy machine adds to the difference of two fits
+        time.sleep(0.05 * n_iter)
+        return numpy_reference.fit_fixed(X, start, n_iter)
+
+    cells = measure.measure_iterations(DIAG, {"numpy": slow}, repeats=5, seconds=0.01)
     assert cells["numpy"]["seconds"]["rounds"] == 1
 
 
@@ -356,3 +361,9 @@ def test_the_commands_run(tmp_path):
     for title in ("EM iterations", "Roofline", "Scoring", "Drawing rows", "k-means start", "Whole fits", "Scaling"):
         assert f"### {title}" in shown or f"### The {title}" in shown or f"### {title} of the iterations" in shown
     assert "0 slower, 0 faster" in benchmarks("compare", output, output)
+
+
+def test_rows_in_a_file_and_in_memory_are_compared(tmp_path):
+    cells = files.measure_files(100_000, 3, 1, tmp_path)
+    assert cells["file"]["log_likelihood"] == pytest.approx(cells["memory"]["log_likelihood"], rel=1e-10)
+    assert all(cell["million_rows_per_second"] > 0 and cell["peak_mib"] > 50 for cell in cells.values())
