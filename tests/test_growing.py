@@ -33,7 +33,7 @@ def test_fewer_passes_and_no_less_likely(rows, covariance_type, weights, monkeyp
     assert grown[1] > plain[1] - 1e-3 * N
 
 
-def test_sizes_grow_to_an_eighth_of_the_rows_and_64_mib():
+def test_sizes_grow_to_an_eighth_of_the_rows_and_32_mib():
     def sizes(n_samples, n_features=2, first=25_000):
         wide = np.lib.stride_tricks.as_strided(np.zeros(1), (n_samples, n_features), (0, 0))
         return sample_sizes(ArraySource(wide), first)
@@ -42,7 +42,8 @@ def test_sizes_grow_to_an_eighth_of_the_rows_and_64_mib():
     assert sizes(799_999) == [25_000]
     assert sizes(800_000) == [25_000, 100_000]
     assert sizes(10**9) == [25_000, 100_000, 400_000, 1_600_000]
-    assert sizes(10**9, 64) == [25_000, 100_000]
+    assert sizes(10**9, 64) == [25_000]
+    assert sizes(10**9, 32) == [25_000, 100_000]
 
 
 def test_looks_at_no_more_rows_than_there_are(rows, monkeypatch):

@@ -23,6 +23,7 @@ import fastgmm
 from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, engine, open_source
 from fastgmm.exceptions import SourceError
 from fastgmm.representation.prefetch import Prefetched
+from fastgmm.representation.reservoir import Reservoir, level_of, rows_of_nodes
 from fastgmm.representation.source import ArraySource
 from fastgmm.representation.streams import StreamSource
 
@@ -800,3 +801,42 @@ def test_memory_stays_flat_over_many_parquet_files_and_passes(tmp_path):
     out = subprocess.run([sys.executable, "-c", FLAT, str(tmp_path)], capture_output=True, text=True, check=True)
     peaks = [int(word) for word in out.stdout.split()]
     assert peaks[-1] - peaks[1] <= 16 * MIB, peaks
+
+
+# ---- a sample from the pass that counts the rows ----
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("block", [1, 13, 500])
+def test_a_pass_keeps_the_rows_that_indices_say(size, block):
+    for n in (1, 5, 64, 500, 1000):
+        X = np.arange(n, dtype=float)[:, None]
+        reservoir = Reservoir(1, size)
+        for first in range(0, n, block):
+            reservoir.add(X[first : first + block])
+        index, kept = reservoir.kept()
+        level = level_of(n, size)
+        expected = rows_of_nodes(np.arange(((n - 1) >> level) + 1), level)
+        np.testing.assert_array_equal(index, expected[expected < n])
+        np.testing.assert_array_equal(kept[:, 0], index)
+        assert size / 2 - 1 < len(index) <= size or len(index) == n
+
+
+def test_every_row_is_kept_as_often_as_the_others():
+    """Each of the 16 rows of a node by about one node in 16: chi-square with 15 degrees of freedom."""
+    counts = np.bincount(rows_of_nodes(np.arange(100_000), 4) % 16, minlength=16)
+    assert ((counts - 6250) ** 2 / 6250).sum() < 45  # exceeded once in 10,000 times
+
+
+def test_a_start_needs_no_pass_of_its_own(tmp_path, monkeypatch):
+    X = rows(20_000)
+    monkeypatch.setattr("fastgmm.representation.reservoir.RESERVOIR_BYTES", 8 * D * 8_000)
+    monkeypatch.setattr("fastgmm.optimization.initialization.sample_size", lambda n_components: 2_000)
+    source, passes = open_source(write_csv(X, tmp_path / "x.csv")), []
+    parts = source.reader.parts
+    monkeypatch.setattr(source.reader, "parts", lambda *arguments: passes.append(1) or parts(*arguments))
+    model = GaussianMixture(3, random_state=0).fit(source)
+    assert len(passes) == 1 + 1 + model.n_iter_ + 1  # to count, for the columns, iterations, the final log-likelihood
+    expected = GaussianMixture(3, random_state=0).fit(X)
+    np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-12)
+    assert model.n_iter_ == expected.n_iter_

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ..exceptions import SingularCovarianceError
 from ..model.parameters import MixtureParameters
+from ..representation.reservoir import level_of, reservoir_size, rows_of_nodes
 from ..representation.source import Source
 from .problem import FitProblem
 
 GROWTH = 4  # each sample against the one before
 SHARE = 8  # of the rows, the largest sample is at most one in so many
-SAMPLE_BYTES = 2**26
 MOST_STEPS = 40
 TOL = 1e-3  # nats per row
 ROWS_PER_FEATURE = 4  # the covariance of fewer rows than this for each feature is far from that of all rows
@@ -56,9 +56,22 @@ def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]
     return rng.integers(bounds[:-1], bounds[1:])
 
 
+def spread_rows(source: Source, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of `size` rows, spread over all of them, that a source has at hand if it was read to count its rows.
+
+    They are drawn from what a reservoir keeps; where that is too few, from all rows.
+    """
+    count, largest = source.n_samples, reservoir_size(source.n_features)
+    level = level_of(count, largest)
+    n_nodes = count >> level  # without the last one, where it has fewer rows than the others
+    if level == 0 or size > n_nodes:
+        return spread(count, size, rng)
+    return rows_of_nodes(spread(n_nodes, size, rng), level)
+
+
 def sample_sizes(source: Source, first: int) -> list[int]:
     """Sizes of the growing samples, of which `first` is what a start looks at; of few rows there is that one alone."""
-    largest = min(source.n_samples // SHARE, SAMPLE_BYTES // (source.n_features * source.dtype.itemsize))
+    largest = min(source.n_samples // SHARE, reservoir_size(source.n_features) // 2)
     sizes = [first]
     while sizes[-1] * GROWTH <= largest:
         sizes.append(sizes[-1] * GROWTH)

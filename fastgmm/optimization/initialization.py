@@ -20,7 +20,7 @@ from ..model.statistics import SufficientStatistics
 from ..representation.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
-from .growing import DrawnRows, grow, sample_sizes, spread
+from .growing import DrawnRows, grow, sample_sizes, spread, spread_rows
 from .problem import FitProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
@@ -242,10 +242,10 @@ def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> ND
     One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data
     sorted by cluster are represented evenly, and without weights neither time nor memory depend on n_samples.
     """
-    eligible = None if problem.sample_weight is None else np.flatnonzero(problem.sample_weight > 0)
-    count = problem.source.n_samples if eligible is None else len(eligible)
-    index = spread(count, min(count, size), rng)
-    return index if eligible is None else eligible[index]
+    if problem.sample_weight is None:
+        return spread_rows(problem.source, min(problem.source.n_samples, size), rng)
+    eligible = np.flatnonzero(problem.sample_weight > 0)
+    return eligible[spread(len(eligible), min(len(eligible), size), rng)]
 
 
 def _from_labels(

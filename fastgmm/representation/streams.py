@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import SourceError
 from .prefetch import Prefetched
+from .reservoir import Reservoir
 from .source import Source, read_dtype, rows_per_block, rows_per_part
 
 Table = NDArray[Any]
@@ -129,6 +130,7 @@ class StreamSource(Source):
         self._batch_rows, self._skips = batch_rows, on_bad == "skip"
         self.random_access = reader.random_access and not self._skips
         self.counts: tuple[int, int] | None = None
+        self._sample: tuple[NDArray[np.int64], Table] | None = None  # kept while rows were counted
         if reader.n_rows is not None and not self._skips:
             self.counts = (reader.n_rows, 0)
 
@@ -159,11 +161,19 @@ class StreamSource(Source):
             )
 
     def take(self, index: NDArray[np.int64]) -> Table:
-        """Return the rows of these indices, from one pass over the data up to the last of them."""
+        """Return the rows of these indices, if need be from a pass over the data up to the last of them."""
         wanted, places = np.unique(index, return_inverse=True)
-        rows = self.reader.rows(wanted) if self.random_access else None
+        rows = self.reader.rows(wanted) if self.random_access else self._sampled(wanted)
         out = self._gathered(wanted) if rows is None else np.ascontiguousarray(rows, self.dtype)
         return out if len(wanted) == len(index) and np.array_equal(wanted, index) else out[places]
+
+    def _sampled(self, wanted: NDArray[np.int64]) -> Table | None:
+        """The rows of these increasing indices, if all of them were kept while rows were counted."""
+        if self._sample is None:
+            return None
+        index, rows = self._sample
+        places = np.minimum(np.searchsorted(index, wanted), len(index) - 1)
+        return rows[places] if np.array_equal(index[places], wanted) else None
 
     def _gathered(self, wanted: NDArray[np.int64]) -> Table:
         """The rows of these increasing indices, from a pass."""
@@ -202,10 +212,14 @@ class StreamSource(Source):
     def _counted(self) -> tuple[int, int]:
         if self.counts is None:
             kept = skipped = 0
+            sample = Reservoir(self.n_features)
             for part in self._parts():
                 kept += len(part.values)
                 skipped += part.n_unreadable
+                if len(part.values):
+                    sample.add(part.values)
             self.counts = (kept, skipped)
+            self._sample = sample.kept() if kept else None
         return self.counts
 
     def _block_rows(self) -> int:
