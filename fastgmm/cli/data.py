@@ -1,5 +1,6 @@
 """What commands on rows read and write: sources of rows by their paths, .npy files block by block."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,12 +33,22 @@ def parse_columns(text: str | None) -> list[str | int] | None:
     return [int(name) if name.isdigit() else name for name in (part.strip() for part in text.split(","))]
 
 
-def open_rows(data: str, columns: str | None, skip_bad: bool) -> "Source":
-    """Open files as a source; exit code 2 if there are none."""
+def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = None) -> "Source":
+    """Open files as a source; exit code 2 if there are none.
+
+    Where no columns are asked for and `mixture` knows the names of its features, those are read, whatever else there
+    is: weights, labels, text.
+    """
+    from ..exceptions import SourceError
     from ..representation.open import open_source
 
     _check_data(data)
-    return open_source(data, columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise")
+    on_bad = "skip" if skip_bad else "raise"
+    names = getattr(mixture, "feature_names_in_", None)
+    if columns is None and names is not None:
+        with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
+            return open_source(data, columns=list(names), on_bad=on_bad)
+    return open_source(data, columns=parse_columns(columns), on_bad=on_bad)
 
 
 def open_weighted_rows(

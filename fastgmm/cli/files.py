@@ -63,7 +63,7 @@ def _facts(model: Path) -> dict[str, Any]:
     from ..model.dictionary import open_model
     from ..model.factor_persistence import read_factor_mixture
     from ..model.files import held_model, parse_metadata
-    from ..model.persistence import STANDARDISATION, read_mixture, read_standardisation
+    from ..model.persistence import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, read_mixture, read_standardisation
     from ..model.posterior_persistence import read_posterior
 
     with open_model(model) as reader:
@@ -82,6 +82,10 @@ def _facts(model: Path) -> dict[str, Any]:
         n_components, n_features = mixture.means.shape
         if standardised:
             read_standardisation(reader, n_features)
+            for name in ("log_likelihood", "lower_bound"):  # of the standardised rows
+                facts.pop(name, None)
+            if LOG_LIKELIHOOD_OF_ROWS in facts:
+                facts["log_likelihood"] = facts.pop(LOG_LIKELIHOOD_OF_ROWS)
     facts |= {"n_components": n_components, "n_features": n_features, "weights": mixture.weights.tolist()}
     for name in ("lower_bounds", "diagnostics"):  # too long to read
         facts.pop(name, None)

@@ -164,7 +164,7 @@ def fit(
         "features": X.n_features,
         "model": model.value,
         "components": n_components,
-        **own,
+        **{name: value for name, value in own.items() if name != "reg_covar"},
         "iterations": mixture.n_iter_,
         "stop_reason": mixture.stop_reason_,
         "log_likelihood": mixture.log_likelihood_,

@@ -69,7 +69,7 @@ def plot(
     mixture = load(model)
     if hasattr(mixture, "image_shape_"):
         raise ValueError(f"model file {model}: holds images, not rows; see fastgmm images --help")
-    X: Source | None = None if data is None else open_rows(data, columns, skip_bad)
+    X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture)
     chosen = parse_columns(features)
     display: Any
     if kind is PlotKind.convergence:

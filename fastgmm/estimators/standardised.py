@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model import files
 from ..model.files import ModelReader, StrPath, fail
-from ..model.persistence import STANDARDISATION, check_standardisation, read_standardisation
+from ..model.persistence import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
 from ..representation.scaling import Standardisation
 from ..representation.source import Source
 from ..representation.wrappers import TransformedSource
@@ -24,7 +24,6 @@ MIXTURES: dict[str, type[Any]] = {
 }
 # Attributes of the mixture that say the same of the whole.
 SHARED = ("weights_", "converged_", "n_iter_", "stop_reason_", "diagnostics_", "n_features_in_", "feature_names_in_")
-LOG_LIKELIHOOD = "log_likelihood_in_original_units"  # metadata; the mixture's own is of standardised rows
 
 
 class StandardisedMixture(Saveable, InformationCriteria):
@@ -177,7 +176,7 @@ class StandardisedMixture(Saveable, InformationCriteria):
         check_standardisation(path, arrays, tensors["means"].shape[1])
         own = {"model": self._models[0], "mixture": kind}
         if hasattr(self, "log_likelihood_"):
-            own[LOG_LIKELIHOOD] = str(self.log_likelihood_)
+            own[LOG_LIKELIHOOD_OF_ROWS] = str(self.log_likelihood_)
         return tensors | arrays, header | own
 
     @classmethod
@@ -191,11 +190,10 @@ class StandardisedMixture(Saveable, InformationCriteria):
         standardisation.n_features_in_ = mixture.n_features_in_
         standardisation.mean_, standardisation.scale_ = read_standardisation(reader, mixture.n_features_in_)
         self = cls(mixture, standardisation)
-        if LOG_LIKELIHOOD in reader.metadata:
+        text = reader.metadata.get(LOG_LIKELIHOOD_OF_ROWS)
+        if text is not None:
             try:
-                self.log_likelihood_ = float(reader.metadata[LOG_LIKELIHOOD])
+                self.log_likelihood_ = float(text)
             except ValueError:
-                fail(
-                    reader.path, f"metadata {LOG_LIKELIHOOD!r} is no number: {reader.metadata[LOG_LIKELIHOOD][:100]!r}"
-                )
+                fail(reader.path, f"metadata {LOG_LIKELIHOOD_OF_ROWS!r} is no number: {text[:100]!r}")
         return self
