@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 
 from fastgmm import (
     BayesianGaussianMixture,
@@ -113,15 +112,27 @@ def test_missing_values_are_imputed_in_the_units_of_the_rows(rows):
     assert np.abs(filled[~present] - rows[~present]).mean() < 0.5 * rows[:, 2].std()
 
 
-def test_parameters_are_read_set_and_cloned(rows):
+def test_parameters_are_read_and_set(rows):
     model = standardised().fit(rows)
     assert model.get_params()["mixture__n_components"] == 3
-    assert model.set_params(mixture__n_components=2).mixture.n_components == 2
+    assert set(model.get_params(deep=False)) == {"mixture", "standardisation"}
+    assert model.set_params(mixture__n_components=2, mixture__tol=1e-4).mixture.n_components == 2
+    assert model.fit(rows).weights_.shape == (2,)
+    assert "n_components=2" in repr(model)
+    for name in ("bogus", "mixture__bogus"):
+        with pytest.raises(ValueError, match="Invalid parameter 'bogus'"):
+            model.set_params(**{name: 1})
+
+
+def test_clones_are_not_fitted(rows):
+    from sklearn.base import clone
+
+    model = standardised().fit(rows)
     copy = clone(model)
     assert copy.mixture is not model.mixture
     with pytest.raises(ValueError, match="not fitted"):
         copy.predict(rows)
-    assert copy.fit(rows).weights_.shape == (2,)
+    np.testing.assert_array_equal(copy.fit(rows).means_, model.means_)
 
 
 def test_a_failed_fit_leaves_the_model_as_it_was(rows):
