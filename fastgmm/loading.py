@@ -4,7 +4,8 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
-from .model.files import FileReader, fail, held_model
+from .model.dictionary import open_model
+from .model.files import fail, held_model
 
 _HOMES = {
     "BayesianGaussianMixture": ".estimators.bayesian_gaussian_mixture",
@@ -23,7 +24,8 @@ def load(path: str | PathLike[str]) -> Any:
     Parameters
     ----------
     path : path-like
-        Written by the `save` of any estimator, or of `fastgmm.images.ImageGenerator`, in this version or an older one.
+        Written by the `save` of any estimator, or of `fastgmm.images.ImageGenerator`, in this version or an older one;
+        or holding the text of `to_json`.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def load(path: str | PathLike[str]) -> Any:
     OSError
         The file cannot be read.
     """
-    with FileReader(path) as reader:
+    with open_model(path) as reader:
         held = held_model(reader.metadata)
         if held not in _HOMES:
             fail(path, f"holds a {held[:100]!r}, unknown to this version; was it written by a newer one?")

@@ -227,7 +227,10 @@ def test_what_cannot_be_converted_is_refused(blobs):
         GaussianMixture(3, init_params=blobs[1]).to_sklearn()
 
 
-CORE = ("tests/test_numerics.py", "tests/test_engine.py", "tests/test_persistence.py")
+CORE = (
+    *("tests/test_numerics.py", "tests/test_engine.py", "tests/test_persistence.py"),
+    "tests/test_standardised.py::test_parameters_are_read_and_set",
+)
 
 
 def test_the_core_works_without_scikit_learn(tmp_path):

@@ -15,12 +15,11 @@ try:
 except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
-from . import images, rows, scoring
+from . import files, fit, images, plot, rows, scoring
 
 app = typer.Typer(
     help="Fit Gaussian mixtures to large data, and generate new data from them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -63,6 +62,9 @@ def common(
 
 
 app.callback()(common)
-for command in (rows.demo, rows.fit, scoring.predict, scoring.score, rows.sample, rows.info, rows.warmup):
+for command in (
+    *(rows.demo, fit.fit, scoring.predict, scoring.score, rows.sample),
+    *(plot.plot, files.info, files.convert, rows.warmup),
+):
     app.command()(command)
 app.add_typer(images.app, name="images")

@@ -1,5 +1,6 @@
 """What commands on rows read and write: sources of rows by their paths, .npy files block by block."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,16 +26,47 @@ SkipBad = Annotated[
 ]
 
 
-def open_rows(data: str, columns: str | None, skip_bad: bool) -> "Source":
-    """Open files as a source; exit code 2 if there are none."""
+def parse_columns(text: str | None) -> list[str | int] | None:
+    """Return names, and places as numbers, from a list with commas."""
+    if text is None:
+        return None
+    return [int(name) if name.isdigit() else name for name in (part.strip() for part in text.split(","))]
+
+
+def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = None) -> "Source":
+    """Open files as a source; exit code 2 if there are none.
+
+    Where no columns are asked for and `mixture` knows the names of its features, those are read, whatever else there
+    is: weights, labels, text.
+    """
+    from ..exceptions import SourceError
     from ..representation.open import open_source
 
+    _check_data(data)
+    on_bad = "skip" if skip_bad else "raise"
+    names = getattr(mixture, "feature_names_in_", None)
+    if columns is None and names is not None:
+        with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
+            return open_source(data, columns=list(names), on_bad=on_bad)
+    return open_source(data, columns=parse_columns(columns), on_bad=on_bad)
+
+
+def open_weighted_rows(
+    data: str, columns: str | None, skip_bad: bool, weights_column: str
+) -> tuple["Source", np.ndarray[Any, Any]]:
+    """Open files as a source, with the weights of the rows in one of their columns."""
+    from ..representation.wrappers import open_weighted
+
+    _check_data(data)
+    parsed = parse_columns(weights_column) or [weights_column]
+    if len(parsed) != 1:
+        raise typer.BadParameter(f"{weights_column!r} must be one column", param_hint="--weights-column")
+    return open_weighted(data, parsed[0], columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise")
+
+
+def _check_data(data: str) -> None:
     if not (Path(data).exists() or any(mark in data for mark in "*?[")):
         raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
-    chosen = None
-    if columns is not None:
-        chosen = [int(name) if name.isdigit() else name for name in (part.strip() for part in columns.split(","))]
-    return open_source(data, columns=chosen, on_bad="skip" if skip_bad else "raise")
 
 
 def facts_of(source: "Source") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Commands on images: fit, generate, inpaint, metrics."""
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from .inputs import (
     side,
     warn_of_unreadable,
 )
-from .options import Force, Model, Seed, Threads, check_output, print_table
+from .options import AsJson, Force, Model, Seed, Threads, check_output, print_facts
 from .outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 
 if TYPE_CHECKING:
@@ -112,6 +111,7 @@ def fit(
     seed: Seed = None,
     threads: Threads = None,
     skip_unreadable: SkipUnreadable = False,
+    as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Learn the distribution of images and write it to a model file.
@@ -139,20 +139,19 @@ def fit(
     seconds = time.perf_counter() - start
     score = generator.score(found.images)
     generator.save(output)
-    print_table(
-        {
-            **counts(found),
-            "shape": shape_text(generator.image_shape_),
-            "labels": "none" if given_labels is None else len(generator.classes_),
-            "model": model.value,
-            "components": len(generator.mixture_.weights_),
-            "factors": generator.mixture_.loadings_.shape[2],
-            "seconds": f"{seconds:.2f}",
-            "log_likelihood": f"{score:.10g} nats per image",
-            **_bits(score, found.images),
-            "output": output,
-        }
-    )
+    facts = {
+        **counts(found),
+        "shape": shape_text(generator.image_shape_),
+        "labels": "none" if given_labels is None else len(generator.classes_),
+        "model": model.value,
+        "components": len(generator.mixture_.weights_),
+        "factors": generator.mixture_.loadings_.shape[2],
+        "seconds": round(seconds, 2),
+        "log_likelihood": score if as_json else f"{score:.10g} nats per image",
+        **_bits(score, found.images),
+        "output": output,
+    }
+    print_facts(facts, as_json)
 
 
 def generate(
@@ -170,6 +169,7 @@ def generate(
         bool, typer.Option("--float", help="Write float32 from 0 to 1 into a .npy file, instead of uint8.")
     ] = False,
     seed: Seed = None,
+    as_json: AsJson = False,
     force: ImageForce = False,
 ) -> None:
     """Draw new images from a model.
@@ -191,7 +191,7 @@ def generate(
         for done in range(0, n_images, block):
             size = min(block, n_images - done)
             write(generator.generate(size, chosen, seed, temperature=temperature, noise=noise, first=first + done))
-    print_table({"images": n_images, "shape": shape_text(shape), "seed": seed, "output": output})
+    print_facts({"images": n_images, "shape": shape_text(shape), "seed": seed, "output": output}, as_json)
 
 
 def inpaint(
@@ -218,6 +218,7 @@ def inpaint(
     ] = False,
     seed: Seed = None,
     skip_unreadable: SkipUnreadable = False,
+    as_json: AsJson = False,
     force: ImageForce = False,
 ) -> None:
     """Complete images of which a part is hidden; what is visible stays as it is.
@@ -243,16 +244,16 @@ def inpaint(
     names = png_names(found.names)
     with open_images_output(output, n_images, shape, names.__getitem__, force=force, as_float=as_float) as write:
         write(completed)
-    print_table(
-        {
-            **counts(found),
-            "shape": shape_text(shape),
-            "hidden": f"{100 * hidden.mean():.1f} % of the pixels",
-            "mode": mode.value,
-            **({"seed": seed} if mode is Mode.sample else {}),
-            "output": output,
-        }
-    )
+    share = float(hidden.mean())
+    facts = {
+        **counts(found),
+        "shape": shape_text(shape),
+        "hidden": share if as_json else f"{100 * share:.1f} % of the pixels",
+        "mode": mode.value,
+        **({"seed": seed} if mode is Mode.sample else {}),
+        "output": output,
+    }
+    print_facts(facts, as_json)
 
 
 def metrics(
@@ -270,7 +271,7 @@ def metrics(
     resize: Resize = False,
     seed: Seed = None,
     skip_unreadable: SkipUnreadable = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw images and compare them with training and held-out ones; the baseline is what held-out images reach.
 
@@ -298,11 +299,11 @@ def metrics(
     shown = {"generated": drawn, **{name: found.images for name, found in sets.items()}}
     rows = [to_rows(images).reshape(images.shape) for images in shown.values()]
     report = evaluate(*rows, model=generator, levels=LEVELS if has_levels else None)
-    facts = {**{name: len(images) for name, images in shown.items()}, "seed": seed}
+    facts: dict[str, Any] = {**{name: len(images) for name, images in shown.items()}, "seed": seed}
     if as_json:
-        print(json.dumps({**facts, "compared": report.n_rows, "metrics": report.to_dict()}))
+        print_facts({**facts, "compared": report.n_rows, "metrics": report.to_dict()}, as_json)
     else:
-        print_table(facts)
+        print_facts(facts, as_json)
         print(f"\n{report}")
 
 
@@ -334,13 +335,13 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _bits(score: float, images: npt.NDArray[Any]) -> Mapping[str, str]:
+def _bits(score: float, images: npt.NDArray[Any]) -> Mapping[str, float]:
     from ..images.pixels import LEVELS
     from ..representation.bits import bits_per_dimension
 
     if images.dtype != np.uint8:
         return {}
-    return {"bits_per_dimension": f"{bits_per_dimension(score, int(np.prod(images.shape[1:])), LEVELS):.4f}"}
+    return {"bits_per_dimension": float(round(bits_per_dimension(score, int(np.prod(images.shape[1:])), LEVELS), 4))}
 
 
 EXAMPLES = {

@@ -1,14 +1,20 @@
-"""What several commands share: options, checks before any work, tables."""
+"""What several commands share: options, checks before any work, what they print."""
 
+import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A model file, as `fit` writes it.")]
+Model = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, help="A model file, as `fit` or `convert` writes it."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Seed = Annotated[int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
 Threads = Annotated[int | None, typer.Option(min=1, show_default="all that the process may use", help="Threads.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -19,9 +25,43 @@ def check_output(path: Path, force: bool) -> None:
         raise typer.BadParameter(f"{path} exists; give --force to replace it", param_hint="--output")
 
 
+def check_suffix(path: Path, suffixes: tuple[str, ...]) -> str:
+    """Return the suffix of an output, which says what kind of file to write and must be one of these."""
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise typer.BadParameter(f"{path} must end in {known}", param_hint="--output")
+    return suffix
+
+
+def print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """Print facts as a table, or as one JSON object in which numbers are exact and those that are not finite null."""
+    if as_json:
+        print(json.dumps(_plain(facts), default=str, allow_nan=False))
+        return
+    print_table({name: _shown(value) for name, value in facts.items()})
+
+
 def print_table(facts: dict[str, Any]) -> None:
     """Print one `name  value` line each; values from files cannot send control characters to the terminal."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         text = f"{name:<{width}}  {value}"
         print(text if text.isprintable() else ascii(text))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON takes it; paths are left to `str`."""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return " ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value)
+    return f"{value:.10g}" if isinstance(value, float) else value

@@ -37,25 +37,33 @@ except ImportError:
             return sorted(name for name in inspect.signature(cls.__init__).parameters if name != "self")
 
         def get_params(self, deep: bool = True) -> dict[str, Any]:
-            """Return the constructor's parameters by name."""
-            return {name: getattr(self, name) for name in self._get_param_names()}
+            """Return the constructor's parameters by name; `deep` adds those of estimators among them, as a__b."""
+            params = {name: getattr(self, name) for name in self._get_param_names()}
+            parts = {name: value for name, value in params.items() if deep and isinstance(value, BaseEstimator)}
+            return params | {
+                f"{name}__{key}": v for name, part in parts.items() for key, v in part.get_params().items()
+            }
 
         def set_params(self, **params: Any) -> "BaseEstimator":
-            """Set parameters by name; ValueError for an unknown one."""
+            """Set parameters by name, a__b for one of an estimator among them; ValueError for an unknown one."""
             valid = self._get_param_names()
-            for name, value in params.items():
+            for key, value in params.items():
+                name, _, inner = key.partition("__")
                 if name not in valid:
                     raise ValueError(
                         f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {valid!r}."
                     )
-                setattr(self, name, value)
+                if inner:
+                    getattr(self, name).set_params(**{inner: value})
+                else:
+                    setattr(self, name, value)
             return self
 
         def __repr__(self) -> str:
             defaults = inspect.signature(type(self).__init__).parameters
             shown = (
                 f"{name}={value!r}"
-                for name, value in self.get_params().items()
+                for name, value in self.get_params(deep=False).items()
                 if not (value is defaults[name].default or np.array_equal(value, defaults[name].default))
             )
             return f"{type(self).__name__}({', '.join(shown)})"

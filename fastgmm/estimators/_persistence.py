@@ -50,8 +50,8 @@ class Saveable:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a model written by `save`, validated; `FormatError` says what is wrong with a bad file."""
-        with files.FileReader(path) as reader:
+        """Read a model written by `save`, or its JSON, validated; `FormatError` says what is wrong with a bad file."""
+        with dictionary.open_model(path) as reader:
             return cls._read_checked(reader)
 
     def to_dict(self) -> dict[str, Any]:

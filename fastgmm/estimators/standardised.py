@@ -7,9 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model import files
 from ..model.files import ModelReader, StrPath, fail
-from ..model.persistence import STANDARDISATION, check_standardisation, read_standardisation
+from ..model.persistence import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
 from ..representation.scaling import Standardisation
+from ..representation.source import Source
+from ..representation.wrappers import TransformedSource
+from ..threads import thread_limit
+from ._base import InformationCriteria
 from ._persistence import Packed, Saveable
+from ._validation import check_sample_weight
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
 from .factor_mixture import MixtureOfFactorAnalyzers
 from .gaussian_mixture import GaussianMixture
@@ -17,20 +22,33 @@ from .gaussian_mixture import GaussianMixture
 MIXTURES: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers)
 }
+# Attributes of the mixture that say the same of the whole.
+SHARED = ("weights_", "converged_", "n_iter_", "stop_reason_", "diagnostics_", "n_features_in_", "feature_names_in_")
 
 
-class StandardisedMixture(Saveable):
+class StandardisedMixture(Saveable, InformationCriteria):
     """A mixture of rows whose columns are brought to mean 0 and variance 1 first, in the original units outside.
 
     Columns in different units then weigh the same in the start, in `reg_covar` and in `noise_floor`. Densities are
-    those of the original rows, and so are samples; `mixture` itself lives in standardised units. A file holds both.
+    those of the original rows, and so are samples; `mixture` itself, with its bounds and whatever it was told of means
+    and covariances, lives in standardised units. A file holds both. Rows are standardised in blocks as they are read,
+    in memory or not, and nowhere copied as a whole.
 
     Parameters
     ----------
     mixture : GaussianMixture, BayesianGaussianMixture or MixtureOfFactorAnalyzers
         Fitted by `fit`, or before to what `standardisation` makes of the rows.
     standardisation : Standardisation or None, default=None
-        A fitted one, where `mixture` is fitted already.
+        A fitted one, where `mixture` is fitted already. `fit` puts a new one here, except for a warm start, which goes
+        on in the units of the fit before.
+
+    Attributes
+    ----------
+    weights_, converged_, n_iter_, stop_reason_, diagnostics_, n_features_in_, feature_names_in_ : of `mixture`
+    means_ : ndarray of shape (n_components, n_features)
+        In the units of X.
+    log_likelihood_ : float
+        Of the (weighted) training rows in the units of X, in nats.
 
     Examples
     --------
@@ -43,49 +61,123 @@ class StandardisedMixture(Saveable):
     """
 
     _models = ("StandardisedMixture",)
+    log_likelihood_: float
 
     def __init__(self, mixture: Any, standardisation: Standardisation | None = None) -> None:
         self.mixture = mixture
         self.standardisation = Standardisation() if standardisation is None else standardisation
 
-    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the standardisation, then the mixture to the standardised rows; weights count in the mixture only."""
-        self.mixture.fit(self.standardisation.fit(X).transform(X), y, sample_weight)
+    def __getattr__(self, name: str) -> Any:
+        if name in SHARED:
+            return getattr(self.mixture, name)
+        if name == "means_":
+            return self.standardisation.inverse_transform(self.mixture.means_)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether both parts are fitted."""
+        return hasattr(self.standardisation, "mean_") and self.mixture.__sklearn_is_fitted__()
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the standardisation in one pass, then the mixture to the standardised rows; weights count in both.
+
+        Parameters and errors are those of `mixture.fit`.
+        """
+        self._fit("fit", X, y, sample_weight)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the most probable component of each row, shape (n_samples,)."""
-        return np.asarray(self.mixture.predict(self.standardisation.transform(X)))
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the probability of each component for each row, shape (n_samples, n_components)."""
-        return np.asarray(self.mixture.predict_proba(self.standardisation.transform(X)))
-
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the log-density of each row in nats, in the units of X, shape (n_samples,)."""
-        Z = self.standardisation.transform(X)
-        return np.asarray(self.mixture.score_samples(Z) + self.standardisation.log_abs_det(X))
-
-    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the (weighted) mean log-density per row, in nats."""
-        shift = -float(np.log(self.standardisation.scale_).sum())
-        return float(self.mixture.score(self.standardisation.transform(X), y, sample_weight)) + shift
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
+        return np.asarray(self._fit("fit_predict", X, y, sample_weight))
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Draw rows, in the units of X, and their components; see `mixture.sample`."""
+        self._check_is_fitted()
         Z, labels = self.mixture.sample(n_samples)
         return self.standardisation.inverse_transform(Z), labels
 
-    def _pack(self, path: StrPath) -> Packed:
+    def impute(self, X: Any, mode: str = "mean") -> NDArray[Any]:
+        """Return a copy of X with its missing values, NaN, filled in; see `mixture.impute`."""
+        source = self._score_input(X)
+        filled = self.standardisation.inverse_transform(self.mixture.impute(self._standardised(source), mode))
+        rows = source.take(np.arange(source.n_samples))
+        return np.where(np.isnan(rows), filled.astype(rows.dtype), rows)
+
+    def _fit(self, method: str, X: Any, y: Any, sample_weight: ArrayLike | None) -> Any:
+        """Fit by this method of the mixture, and return what it returns; a fit that fails leaves all as it was."""
+        self._kind()
+        mixture = self.mixture
+        with mixture._keeping_names():
+            source = mixture._read(X, reset=True, min_samples=2)
+            weight = check_sample_weight(sample_weight, source.n_samples)
+            standardisation = self.standardisation
+            if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
+                may_miss = getattr(mixture, "missing", "raise") == "em"
+                with thread_limit(mixture.n_jobs):
+                    columns, _ = mixture._summary(source, weight, may_miss)
+                standardisation = Standardisation().fit_summary(columns)
+            rows = TransformedSource(source, standardisation, mixture._column_names())
+            result = getattr(mixture, method)(rows, y, weight)
+        self.standardisation = standardisation
+        total_weight = float(source.n_samples if weight is None else weight.sum())
+        self.log_likelihood_ = mixture.log_likelihood_ + total_weight * self._log_abs_det()
+        return result
+
+    def _standardised(self, source: Source) -> TransformedSource:
+        return TransformedSource(source, self.standardisation, source.names)
+
+    def _log_abs_det(self) -> float:
+        """What turns the log-density of a standardised row into that of the row itself, nats."""
+        return -float(np.log(self.standardisation.scale_).sum())
+
+    def _score_input(self, X: Any) -> Source:
+        self._check_is_fitted()
+        source: Source = self.mixture._score_input(X)
+        return source
+
+    def _parameters(self) -> Any:
+        return self.mixture._parameters()
+
+    def _score_rows(self, source: Source, parameters: Any, **outputs: NDArray[Any]) -> None:
+        self.mixture._score_rows(self._standardised(source), parameters, **outputs)
+        if "log_prob_norm" in outputs:
+            outputs["log_prob_norm"] += self._log_abs_det()
+
+    def _total_log_likelihood(
+        self,
+        source: Source,
+        parameters: Any,
+        sample_weight: NDArray[np.float64] | None,
+        labels: NDArray[np.int64] | None = None,
+    ) -> float:
+        total = self.mixture._total_log_likelihood(self._standardised(source), parameters, sample_weight, labels)
+        weight = float(source.n_samples if sample_weight is None else sample_weight.sum())
+        return float(total) + weight * self._log_abs_det()
+
+    def _n_parameters(self) -> int:
+        """Those of the mixture: mean and scale of the columns are not counted."""
+        if not isinstance(self.mixture, InformationCriteria):
+            raise AttributeError(f"a {type(self.mixture).__name__} has no information criteria")
+        return self.mixture._n_parameters()
+
+    def _kind(self) -> str:
+        """Name of the class of the mixture; TypeError if it cannot be one."""
         kind = getattr(self.mixture, "_models", ("",))[0]
         if kind not in MIXTURES:
             raise TypeError(f"mixture must be one of {sorted(MIXTURES)}, got a {type(self.mixture).__name__}")
+        return str(kind)
+
+    def _pack(self, path: StrPath) -> Packed:
+        kind = self._kind()
         tensors, header = self.mixture._pack(path)
         self.standardisation._check_fitted()
         values = (self.standardisation.mean_, self.standardisation.scale_)
         arrays = files.contiguous(dict(zip(STANDARDISATION, values, strict=True)))
         check_standardisation(path, arrays, tensors["means"].shape[1])
-        return tensors | arrays, header | {"model": self._models[0], "mixture": kind}
+        own = {"model": self._models[0], "mixture": kind}
+        if hasattr(self, "log_likelihood_"):
+            own[LOG_LIKELIHOOD_OF_ROWS] = str(self.log_likelihood_)
+        return tensors | arrays, header | own
 
     @classmethod
     def _unpack(cls, reader: ModelReader) -> Self:
@@ -97,4 +189,11 @@ class StandardisedMixture(Saveable):
         standardisation = Standardisation()
         standardisation.n_features_in_ = mixture.n_features_in_
         standardisation.mean_, standardisation.scale_ = read_standardisation(reader, mixture.n_features_in_)
-        return cls(mixture, standardisation)
+        self = cls(mixture, standardisation)
+        text = reader.metadata.get(LOG_LIKELIHOOD_OF_ROWS)
+        if text is not None:
+            try:
+                self.log_likelihood_ = float(text)
+            except ValueError:
+                fail(reader.path, f"metadata {LOG_LIKELIHOOD_OF_ROWS!r} is no number: {text[:100]!r}")
+        return self

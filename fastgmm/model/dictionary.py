@@ -1,13 +1,14 @@
-"""Small models as dictionaries of plain lists and strings: what a model file holds, checked in the same way."""
+"""Small models as dictionaries of plain lists and strings, and as JSON: what a model file holds, checked alike."""
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import files
-from .files import FloatArray, ModelReader, fail
+from .files import FloatArray, ModelReader, StrPath, fail
 
 # Both bound what a hostile text makes us allocate; larger models belong in a file.
 MAX_NUMBERS = 1_000_000
@@ -34,16 +35,35 @@ def parse_text(text: Any) -> dict[str, Any]:
     return files.parse_object(OWN, text.encode("utf-8", "surrogatepass"))
 
 
+def open_model(path: StrPath) -> ModelReader:
+    """Open a model file for a `with` block: safetensors, or JSON where it begins as only JSON does.
+
+    Raises FormatError for what is neither, OSError for what cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():  # missing, or nothing to look into before it is known to be a file
+        return files.FileReader(path)
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        # A safetensors file begins with the length of its header, whose upper bytes are zero; no JSON holds a zero.
+        if not head.lstrip().startswith(b"{") or b"\0" in head:
+            return files.FileReader(path)
+        content = head + stream.read(MAX_TEXT + 1 - len(head))
+    if len(content) > MAX_TEXT:
+        fail(path, f"has more than {MAX_TEXT} bytes, the most for JSON")
+    return DictReader(files.parse_object(path, content), path)
+
+
 class DictReader(ModelReader):
     """A model in a dictionary made by `to_dict`, perhaps by way of JSON."""
 
-    def __init__(self, data: Any) -> None:
-        self.path = OWN
+    def __init__(self, data: Any, path: StrPath = OWN) -> None:
+        self.path = path
         if not isinstance(data, dict) or set(data) != {"metadata", "tensors"}:
-            fail(OWN, "must be a dict of exactly 'metadata' and 'tensors'")
-        files.check_metadata(OWN, data["metadata"])
+            fail(path, "must be a dict of exactly 'metadata' and 'tensors'")
+        files.check_metadata(path, data["metadata"])
         if not isinstance(data["tensors"], dict) or not all(isinstance(name, str) for name in data["tensors"]):
-            fail(OWN, "'tensors' must be a dict with names as keys")
+            fail(path, "'tensors' must be a dict with names as keys")
         self.metadata = dict(sorted(data["metadata"].items()))
         self._entries = data["tensors"]
 
@@ -51,8 +71,8 @@ class DictReader(ModelReader):
         """Turn lists into arrays; a FormatError for ragged ones and for what is no number."""
         shapes = self.described(names)
         if sum(map(math.prod, shapes.values())) > MAX_NUMBERS:
-            fail(OWN, f"holds more than {MAX_NUMBERS} numbers")
-        return {name: _array(name, self._entries[name], shapes[name]) for name in names}
+            fail(self.path, f"holds more than {MAX_NUMBERS} numbers")
+        return {name: _array(self.path, name, self._entries[name], shapes[name]) for name in names}
 
     def _shape(self, name: str, entry: Any) -> tuple[int, ...]:
         shape: list[int] = []
@@ -60,21 +80,21 @@ class DictReader(ModelReader):
             shape.append(len(entry))
             entry = entry[0] if entry else 0.0
         if len(shape) > MAX_DEPTH:
-            fail(OWN, f"tensor {name!r} has more than {MAX_DEPTH} dimensions")
+            fail(self.path, f"tensor {name!r} has more than {MAX_DEPTH} dimensions")
         return tuple(shape)
 
 
-def _array(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray:
+def _array(path: StrPath, name: str, value: Any, shape: tuple[int, ...]) -> FloatArray:
     """Lists of this shape as an array."""
     numbers = [value]
     for size in shape:
         if not all(type(part) is list and len(part) == size for part in numbers):
-            fail(OWN, f"tensor {name!r} is no array of shape {shape}: its lists differ in length")
+            fail(path, f"tensor {name!r} is no array of shape {shape}: its lists differ in length")
         numbers = [number for part in numbers for number in part]
     for number in numbers:
         if type(number) not in (float, int):
-            fail(OWN, f"tensor {name!r} holds a {type(number).__name__} where a number must be")
+            fail(path, f"tensor {name!r} holds a {type(number).__name__} where a number must be")
     try:
         return np.array(numbers, np.float64).reshape(shape)
     except OverflowError:
-        fail(OWN, f"tensor {name!r} holds an integer beyond any float")
+        fail(path, f"tensor {name!r} holds an integer beyond any float")

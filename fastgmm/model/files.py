@@ -72,6 +72,16 @@ class ModelReader(ABC):
     metadata: dict[str, str]
     _entries: dict[str, Any]
     _set_aside: frozenset[str] = frozenset()
+    _file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def set_aside(self, names: tuple[str, ...]) -> None:
         """Leave these tensors, which must be there, to the caller: `shapes` then takes only the others."""
@@ -109,6 +119,7 @@ class FileReader(ModelReader):
         check: Callable[[StrPath, Any], None] | None = None,
     ) -> None:
         self.path = path
+        self._file: BinaryIO
         self._loaded: dict[str, Any] | None = None
         # Reading, not mapping: a mapped file that another process truncates kills this one with a bus error.
         self._file = open(path, "rb")  # noqa: SIM115, closed by __exit__
@@ -122,14 +133,6 @@ class FileReader(ModelReader):
         except BaseException:
             self._file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def tensors(self, names: tuple[str, ...]) -> dict[str, FloatArray]:
         """Read the body, once, and return these arrays."""

@@ -24,6 +24,8 @@ from .files import FormatError as FormatError  # for those who catch what loadin
 from .parameters import UniformNoise
 
 STANDARDISATION = ("standardisation_mean", "standardisation_scale")
+# Metadata of standardised mixtures: what is under "log_likelihood" is of the standardised rows.
+LOG_LIKELIHOOD_OF_ROWS = "log_likelihood_of_rows"
 TENSORS = ("weights", "means", "covariances", "precisions_cholesky")
 
 

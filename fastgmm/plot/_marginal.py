@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..estimators._base import MixtureEstimator
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
+from ..estimators.standardised import StandardisedMixture
 from ..model.covariance import STRUCTURES
 from ..model.parameters import Array, UniformNoise
 from ..representation.source import ArraySource
@@ -92,6 +93,9 @@ class MarginalMixture:
 
 def marginal(mixture: MixtureEstimator, features: NDArray[np.int64]) -> MarginalMixture:
     """The mixture of these columns; Bayesian mixtures by the parameters that they draw from."""
+    if isinstance(mixture, StandardisedMixture):
+        units = mixture.standardisation
+        return _rescaled(marginal(mixture.mixture, features), units.mean_[features], units.scale_[features])
     means = np.asarray(mixture.means_, np.float64)
     if isinstance(mixture, MixtureOfFactorAnalyzers):
         loadings = np.asarray(mixture.loadings_[:, features], np.float64)
@@ -109,12 +113,22 @@ def marginal(mixture: MixtureEstimator, features: NDArray[np.int64]) -> Marginal
     return MarginalMixture(weights, means[:, features], np.broadcast_to(covariances, shape), noise)
 
 
+def _rescaled(mixture: MarginalMixture, mean: Array, scale: Array) -> MarginalMixture:
+    """The distribution of mean + scale z, z being distributed as this mixture."""
+    noise = mixture.noise
+    if noise is not None:
+        noise = UniformNoise(noise.weight, mean + scale * noise.bounds)
+    covariances = mixture.covariances * np.outer(scale, scale)
+    return MarginalMixture(mixture.weights, mean + scale * mixture.means, covariances, noise)
+
+
 def check_mixture(mixture: Any) -> MixtureEstimator:
     """Return the mixture; TypeError if it is none of fastgmm's, NotFittedError if it is not fitted."""
     if not isinstance(mixture, MixtureEstimator):
         raise TypeError(
-            f"mixture must be a GaussianMixture, BayesianGaussianMixture or MixtureOfFactorAnalyzers of fastgmm. Got "
-            f"{type(mixture).__name__}; fastgmm.from_sklearn converts scikit-learn's."
+            "mixture must be a GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or "
+            f"StandardisedMixture of fastgmm. Got {type(mixture).__name__}; "
+            "fastgmm.from_sklearn converts scikit-learn's."
         )
     mixture._check_is_fitted()
     return mixture
@@ -152,10 +166,12 @@ def _column(feature: Any, n_features: int, names: NDArray[Any] | None) -> int:
 def rows_to_show(mixture: MixtureEstimator, X: Any, most: int) -> tuple[NDArray[Any], int]:
     """At most so many rows of X, drawn evenly at random but always the same, and how many rows X has."""
     source = mixture._score_input(X)
-    index = np.arange(source.n_samples)
-    if source.n_samples > most:
-        index = np.sort(np.random.default_rng(0).choice(source.n_samples, most, replace=False))
-    return source.take(index), source.n_samples
+    n_samples = source.n_samples
+    if n_samples > most:  # without a number for each of the others, which may be very many
+        index = np.sort(np.random.default_rng(0).choice(n_samples, most, replace=False))
+    else:
+        index = np.arange(n_samples)
+    return source.take(index), n_samples
 
 
 def labels_of(mixture: MixtureEstimator, rows: NDArray[Any]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
+from ..estimators.standardised import StandardisedMixture
 from ._canvas import INK, PALETTE, Display, require_matplotlib
 from ._marginal import check_choice, check_mixture
 
@@ -80,8 +81,9 @@ class ConvergenceDisplay(Display):
 
         Parameters
         ----------
-        mixture : GaussianMixture, BayesianGaussianMixture or MixtureOfFactorAnalyzers
-            Fitted in this process or a copy of such a mixture: a model file has no history.
+        mixture : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
+            Of the last in the units of the rows, but for the evidence of a Bayesian mixture: that is of standardised
+            ones.
         kind : {'value', 'gap'}, default='value'
             The bound, or on a logarithmic axis what it lacks to the last one: a straight line where EM converges
             geometrically. The last iterations dive, as their own limit is not the one that they are compared with.
@@ -91,22 +93,32 @@ class ConvergenceDisplay(Display):
         """
         require_matplotlib()
         check_choice("kind", kind, KINDS)
-        lower_bounds = getattr(check_mixture(mixture), "lower_bounds_", None)
+        check_mixture(mixture)
+        fitted, shift = mixture, 0.0
+        if isinstance(mixture, StandardisedMixture):
+            fitted, shift = mixture.mixture, mixture._log_abs_det()
+        lower_bounds = getattr(fitted, "lower_bounds_", None)
         if lower_bounds is None or not len(lower_bounds):
             name = type(mixture).__name__
             raise ValueError(
-                f"this {name} has no history of iterations: it was loaded, made from parameters or fitted with "
-                "max_iter=0. Call 'fit' to record one."
+                f"this {name} has no history of iterations: it was made from parameters, fitted with max_iter=0, or "
+                "loaded from a file without one. Call 'fit' to record one."
             )
-        if isinstance(mixture, BayesianGaussianMixture):
-            objective = "evidence lower bound"
-        elif getattr(mixture, "solver", "em") == "hard":
+        if isinstance(fitted, BayesianGaussianMixture):
+            objective = "evidence lower bound" if fitted is mixture else "standardised evidence bound"
+            shift = 0.0
+        elif getattr(fitted, "solver", "em") == "hard":
             objective = "classification likelihood per row"
         else:
-            has_prior = getattr(mixture, "prior", None) is not None or getattr(mixture, "noise_prior", None) is not None
+            has_prior = getattr(fitted, "prior", None) is not None or getattr(fitted, "noise_prior", None) is not None
             objective = "log-posterior per row" if has_prior else "log-likelihood per row"
-        restarts = mixture.diagnostics_.restarts if hasattr(mixture, "diagnostics_") else ()
-        display = cls(lower_bounds, objective=objective, stop_reason=mixture.stop_reason_, restarts=restarts)
+        restarts = fitted.diagnostics_.restarts if hasattr(fitted, "diagnostics_") else ()
+        display = cls(
+            np.asarray(lower_bounds, np.float64) + shift,
+            objective=objective,
+            stop_reason=fitted.stop_reason_,
+            restarts=restarts,
+        )
         return display.plot(ax, kind=kind, **line_kwargs)
 
     def plot(self, ax: Any = None, *, kind: str = "value", **line_kwargs: Any) -> Self:

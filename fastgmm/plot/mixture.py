@@ -125,7 +125,7 @@ class MixtureDisplay(Display):
 
         Parameters
         ----------
-        mixture : GaussianMixture, BayesianGaussianMixture or MixtureOfFactorAnalyzers
+        mixture : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
         X : array-like of shape (n_samples, n_features) or None, default=None
             Rows with all features of the mixture. Those without a value of a feature shown are left out.
         features : int, str or a sequence of one or two of them, default=None

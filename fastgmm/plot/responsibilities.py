@@ -105,7 +105,7 @@ class ResponsibilitiesDisplay(Display):
 
         Parameters
         ----------
-        mixture : GaussianMixture, BayesianGaussianMixture or MixtureOfFactorAnalyzers
+        mixture : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
         X : array-like of shape (n_samples, n_features)
         kind : {'bars', 'points'}, default='bars'
             'bars': a thin bar per row, divided as its responsibilities are, rows by label, the surest in the middle.

@@ -138,7 +138,8 @@ class PCA(Transform):
         return log_prob
 
     @property
-    def _n_features_out(self) -> int:
+    def n_features_out(self) -> int:
+        """Columns of the images."""
         return self.n_components_
 
     def _count_kept(self, eigenvalues: FloatArray, n_samples: int) -> int:

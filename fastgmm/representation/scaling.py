@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from .source import ColumnSummary
 from .transform import FloatArray, Table, Transform, check_range, check_table, map_blocks, summarise_finite
 
 
@@ -111,12 +112,14 @@ class Standardisation(Transform):
         ValueError
             `X` is not such a table; the first value that is not finite is named.
         """
-        X = check_table(X, "X")
-        summary = summarise_finite(X)
+        return self.fit_summary(summarise_finite(check_table(X, "X")))
+
+    def fit_summary(self, summary: ColumnSummary) -> Self:
+        """Take mean and standard deviation from a summary of the columns, which may be weighted."""
         self.mean_ = summary.mean
         # Of a column that varies by less than its rounding the variance may vanish as well.
         self.scale_ = np.where(summary.variance > 0, np.sqrt(summary.variance), 1.0)
-        self.n_features_in_ = X.shape[1]
+        self.n_features_in_ = len(summary.mean)
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:

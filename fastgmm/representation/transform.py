@@ -56,7 +56,8 @@ class Transform(ABC):
         """Return what turns log p(z) into log p(x) when added to it, nats, (n_samples,), float64."""
 
     @property
-    def _n_features_out(self) -> int:
+    def n_features_out(self) -> int:
+        """Columns of the images."""
         return self.n_features_in_
 
     def _check_rows(self, X: npt.ArrayLike) -> Table:
@@ -71,9 +72,9 @@ class Transform(ABC):
     def _check_transformed(self, Z: npt.ArrayLike) -> Table:
         self._check_fitted()
         Z = check_table(Z, "Z")
-        if Z.shape[1] != self._n_features_out:
+        if Z.shape[1] != self.n_features_out:
             raise ValueError(
-                f"Z has {Z.shape[1]} features, but {type(self).__name__}.transform gives {self._n_features_out}"
+                f"Z has {Z.shape[1]} features, but {type(self).__name__}.transform gives {self.n_features_out}"
             )
         return Z
 
