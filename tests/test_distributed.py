@@ -21,7 +21,7 @@ import pytest
 import zarr
 
 import fastgmm
-from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, open_source
+from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, StandardisedMixture, open_source
 from fastgmm.distributed import distribute
 from fastgmm.exceptions import InvalidParameterError, SourceError, WorkerError
 from fastgmm.model.statistics import add_up
@@ -135,6 +135,7 @@ def gaps_in(X):
         BayesianGaussianMixture(n_components=3, random_state=0),
         MixtureOfFactorAnalyzers(3, 1, random_state=0),
         MixtureOfFactorAnalyzers(3, 1, missing="em", random_state=0),
+        StandardisedMixture(GaussianMixture(3, covariance_type="tied", random_state=0)),
     ],
     ids=str,
 )

@@ -92,6 +92,15 @@ def fit(
     ] = InitParams.kmeans,
     seed: Seed = None,
     threads: Threads = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default="none",
+            help="Scheduler of a Dask cluster, such as tcp://host:8786, whose workers read the files in parts; they need "
+            "fastgmm and the same paths.",
+        ),
+    ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(min=0, show_default="no limit", help="Stop after the iteration that ends later.")
     ] = None,
@@ -154,8 +163,8 @@ def fit(
         resume=resume,
         **own,
     )
-    with exiting_on_signals(), warnings_as(progress), contextlib.closing(callback):
-        mixture.fit(X, sample_weight=weights)
+    with exiting_on_signals(), warnings_as(progress), contextlib.closing(callback), _cluster(dask) as client:
+        mixture.fit(X, sample_weight=weights, executor=client)
     seconds = time.perf_counter() - start
     save_model(mixture, output)
     facts = {
@@ -191,6 +200,16 @@ def _settings_of(
         "covariance_type": (covariance_type or CovarianceType.full).value,
         "reg_covar": 1e-6 if reg_covar is None else reg_covar,
     }
+
+
+def _cluster(address: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Connect to a cluster, if there is one, and leave it in the end."""
+    if address is None:
+        return contextlib.nullcontext()
+    from ..distributed.clusters import connect
+
+    client: contextlib.AbstractContextManager[Any] = connect(address)
+    return client
 
 
 def _make(model: MixtureModel, standardize: bool, **settings: Any) -> Any:

@@ -33,6 +33,18 @@ def is_client(executor: Any) -> bool:
     return distributed is not None and isinstance(executor, distributed.Client)
 
 
+def connect(address: str) -> Any:
+    """Return a client of the scheduler at this address, such as tcp://host:8786; ConnectionError if none answers."""
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise ImportError("Dask clusters need dask: pip install 'fastgmm[dask]'") from None
+    try:
+        return Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"There is no Dask scheduler at {address!r}: {error}") from error
+
+
 class ClusterRunner:
     """Runs tasks on the workers of a Dask cluster.
 

@@ -67,7 +67,7 @@ def distribute(data: Any, executor: Any = None, *, rows: int | None = None) -> S
     except Exception as error:
         raise TypeError(f"{type(data).__name__} cannot be sent to workers: {error}. Give files or arrays.") from error
     runner = PoolRunner(executor) if client is None else clusters.ClusterRunner(client, source.input_dtype)
-    counts = [count for part in parts if (count := _known_count(part)) is not None]
+    counts = [count for part in parts if (count := part.known_n_samples) is not None]
     return SpreadSource(parts, runner, source, counts if len(counts) == len(parts) else None)
 
 
@@ -86,9 +86,3 @@ def _spread_dask(source: StreamSource, client: Any, rows: int | None) -> SpreadS
     if source.on_bad == "skip":
         raise ValueError("on_bad='skip' is not for Dask on workers; leave bad rows out with Dask, as by dropna().")
     return clusters.spread_blocks(source, client)
-
-
-def _known_count(part: Source) -> int | None:
-    if isinstance(part, StreamSource):
-        return None if part.counts is None else part.counts[0]
-    return part.n_samples

@@ -61,6 +61,14 @@ class Source(ABC):
     def n_samples(self) -> int:
         """Number of rows."""
 
+    @property
+    def known_n_samples(self) -> int | None:
+        """`n_samples`, or None where only reading would tell."""
+        return self.n_samples
+
+    def remember_counts(self, n_samples: int, n_skipped: int) -> None:  # noqa: B027 - most sources know them
+        """Learn from another process what reading the rows told it."""
+
     @abstractmethod
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first row, C-contiguous block), in order."""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .source import Source
-from .streams import StreamSource
 
 T = TypeVar("T")
 Table = NDArray[Any]
@@ -47,8 +46,8 @@ class SpreadSource(Source):
             counts = [n_rows for n_rows, _ in found]
             self.n_skipped = sum(n_skipped for _, n_skipped in found)
             for part, known in zip(parts, found, strict=True):
-                if isinstance(part, StreamSource):
-                    part.counts = known
+                if isinstance(part, Source):
+                    part.remember_counts(*known)
         self.parts = [part for part, count in zip(parts, counts, strict=True) if count]
         self._starts = np.concatenate([[0], np.cumsum([count for count in counts if count], dtype=np.int64)])
 

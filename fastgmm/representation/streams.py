@@ -140,6 +140,15 @@ class StreamSource(Source):
         return self._counted()[0]
 
     @property
+    def known_n_samples(self) -> int | None:
+        """`n_samples`, or None where only reading would tell."""
+        return None if self.counts is None else self.counts[0]
+
+    def remember_counts(self, n_samples: int, n_skipped: int) -> None:
+        """Learn from another process what reading the rows told it."""
+        self.counts = (n_samples, n_skipped)
+
+    @property
     def n_skipped(self) -> int:
         """Number of bad rows that are left out."""
         return self._counted()[1]

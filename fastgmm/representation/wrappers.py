@@ -1,7 +1,9 @@
 """Sources made of another source: rows as a transform gives them, and rows without the column of their weights."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,85 @@ from .open import Columns, open_source
 from .source import Array, Source, rows_per_block
 from .transform import Transform
 
+T = TypeVar("T")
 
-class TransformedSource(Source):
+
+class WrappedSource(Source):
+    """Rows made of the rows of another source, one of each.
+
+    Parameters
+    ----------
+    source : Source
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.random_access = source, source.random_access
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self._source.n_samples
+
+    @property
+    def known_n_samples(self) -> int | None:
+        """`n_samples`, or None where only reading would tell."""
+        return self._source.known_n_samples
+
+    @property
+    def n_skipped(self) -> int:
+        """Number of bad rows that are left out."""
+        return int(getattr(self._source, "n_skipped", 0))
+
+    def remember_counts(self, n_samples: int, n_skipped: int) -> None:
+        """Learn from another process what reading the rows told it."""
+        self._source.remember_counts(n_samples, n_skipped)
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, block); a block is a few megabytes, also of an array in memory."""
+        size = rows_per_block(self._source.n_features, self._source.dtype)
+        for start, chunk in self._source.chunks():
+            for first in range(0, len(chunk), size):
+                yield start + first, self._made_of(chunk[first : first + size])
+
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+        return self._made_of(self._source.take(index))
+
+    def place(self, row: int) -> str:
+        """Say where a row comes from, for messages."""
+        return self._source.place(row)
+
+    def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
+        """Yield what the task makes of the parts of the source, wrapped like this one."""
+        return self._source.map_parts(_on_wrapped, self._bare(), task, arguments, per_row=per_row)
+
+    def split(self, n_rows: int | None) -> list[Source]:
+        """Cut the source and wrap each part like this one."""
+        return [self._bare()._around(part) for part in self._source.split(n_rows)]
+
+    def _bare(self) -> Self:
+        """Return this wrapper around nothing, which workers are sent."""
+        bare = copy.copy(self)
+        del bare._source
+        return bare
+
+    def _around(self, source: Source) -> Self:
+        wrapper = copy.copy(self)
+        wrapper._source = source
+        return wrapper
+
+    @abstractmethod
+    def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Make a block of rows of one of the source."""
+
+
+def _on_wrapped(
+    part: Source, wrapper: WrappedSource, task: Callable[..., T], arguments: tuple[Any, ...], *values: Any
+) -> T:
+    return task(wrapper._around(part), *arguments, *values)
+
+
+class TransformedSource(WrappedSource):
     """The rows of a source as a fitted transform gives them, computed block by block whenever they are read.
 
     Parameters
@@ -24,36 +103,19 @@ class TransformedSource(Source):
     """
 
     def __init__(self, source: Source, transform: Transform, names: Sequence[str] | None = None) -> None:
-        self._source, self._transform = source, transform
+        super().__init__(source)
+        self._transform, self.names = transform, None if names is None else list(names)
         self.n_features, self.dtype, self.input_dtype = transform.n_features_out, source.dtype, source.input_dtype
-        self.names, self.random_access = None if names is None else list(names), source.random_access
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self._source.n_samples
-
-    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (index of the first row, block); a block is a few megabytes, also of an array in memory."""
-        size = rows_per_block(self._source.n_features, self.dtype)
-        for start, chunk in self._source.chunks():
-            for first in range(0, len(chunk), size):
-                yield start + first, self._transform.transform(chunk[first : first + size])
-
-    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of these indices."""
-        return self._transform.transform(self._source.take(index))
 
     def read_as(self, dtype: Any) -> "TransformedSource":
         """Return the same rows in this precision."""
         return TransformedSource(self._source.read_as(dtype), self._transform, self.names)
 
-    def place(self, row: int) -> str:
-        """Say where a row comes from, for messages."""
-        return self._source.place(row)
+    def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return self._transform.transform(rows)
 
 
-class LeadingColumns(Source):
+class LeadingColumns(WrappedSource):
     """The rows of a source without its last column, which is read with them and left out.
 
     Parameters
@@ -66,41 +128,15 @@ class LeadingColumns(Source):
     """
 
     def __init__(self, source: Source, dtype: Any, input_dtype: Any) -> None:
-        self._source = source
+        super().__init__(source)
         self.n_features, self.dtype, self.input_dtype = source.n_features - 1, np.dtype(dtype), np.dtype(input_dtype)
         self.names = None if source.names is None else source.names[:-1]
-        self.random_access = source.random_access
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self._source.n_samples
-
-    @property
-    def n_skipped(self) -> int:
-        """Number of bad rows that are left out."""
-        return int(getattr(self._source, "n_skipped", 0))
-
-    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (index of the first row, block)."""
-        size = rows_per_block(self.n_features, self.dtype)
-        for start, chunk in self._source.chunks():
-            for first in range(0, len(chunk), size):
-                yield start + first, self._leading(chunk[first : first + size])
-
-    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of these indices."""
-        return self._leading(self._source.take(index))
 
     def read_as(self, dtype: Any) -> "LeadingColumns":
         """Return the same rows in this precision."""
         return LeadingColumns(self._source, dtype, self.input_dtype)
 
-    def place(self, row: int) -> str:
-        """Say where a row comes from, for messages."""
-        return self._source.place(row)
-
-    def _leading(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(rows[:, :-1], dtype=self.dtype)
 
 
