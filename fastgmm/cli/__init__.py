@@ -1,6 +1,6 @@
 """The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; of `fit` also 3, 130 and 143, see its help.
+Exit codes: 0 done, 1 failed, 2 wrong usage; 130 and 143 interrupted and terminated; of `fit` also 3, see its help.
 """
 
 import sys
@@ -63,6 +63,6 @@ def common(
 
 
 app.callback()(common)
-for command in (rows.demo, rows.fit, scoring.predict, scoring.score, rows.sample, rows.info, rows.warmup):
+for command in (rows.demo, rows.fit, scoring.predict, scoring.score, scoring.sample, rows.info, rows.warmup):
     app.command()(command)
 app.add_typer(images.app, name="images")

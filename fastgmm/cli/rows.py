@@ -1,10 +1,9 @@
-"""Commands on rows: fit, sample, info, warmup, demo."""
+"""Commands on rows: fit, info, warmup, demo."""
 
 import contextlib
 import json
 import time
 import warnings
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +11,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from .data import Columns, Data, SkipBad, facts_of, open_rows, write_npy
+from .data import Columns, Data, SkipBad, facts_of, open_rows
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .options import Force, Model, Seed, Threads, check_output, print_table
 
-_SAMPLE_BLOCK_BYTES = 2**26
 _WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
 
 
@@ -140,37 +138,6 @@ def _check_checkpoint(path: Path | None, every: str, resume: bool, output: Path)
     if path is not None and path.resolve() == output.resolve():
         raise typer.BadParameter("is the output; name another file", param_hint="--checkpoint")
     return parse_every(every)
-
-
-def sample(
-    model: Model,
-    n_samples: Annotated[int, typer.Option("-n", "--n-samples", min=1, help="Rows to draw.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.")],
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
-    check_output(output, force)
-    from ..loading import load
-
-    mixture = load(model)
-    if not hasattr(mixture, "sample"):
-        raise ValueError(f"model file {model}: holds images, not rows; fastgmm images generate draws them")
-    drawn = getattr(mixture, "mixture", mixture)
-    n_features = drawn.means_.shape[1]
-    random_state = np.random.RandomState(seed)
-    # One generator for all blocks: an int would make every block the same.
-    drawn.random_state = random_state
-    block_rows = max(1, _SAMPLE_BLOCK_BYTES // (8 * n_features))
-
-    def blocks() -> Iterator[np.ndarray[Any, Any]]:
-        for first in range(0, n_samples, block_rows):
-            X, _ = mixture.sample(min(block_rows, n_samples - first))
-            random_state.shuffle(X)  # `sample` groups its rows by component
-            yield X
-
-    write_npy(output, np.float64, (n_samples, n_features), blocks())
-    print_table({"rows": n_samples, "features": n_features, "output": output})
 
 
 def info(

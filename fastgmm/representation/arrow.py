@@ -1,4 +1,4 @@
-"""Readers by way of Apache Arrow: Parquet files, tables and streams. This module, and csv.py, know pyarrow."""
+"""Readers by way of Apache Arrow: Parquet files, tables and streams. Also csv.py and parquet_output.py know pyarrow."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
