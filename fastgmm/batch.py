@@ -221,15 +221,15 @@ def generate(
 
 
 class _Part(ArraySource):
-    """Rows of a source, which know where they come from."""
+    """Rows of a source, which know their places in it."""
 
     def __init__(self, rows: Block, source: Source, first: int) -> None:
         super().__init__(rows, names=source.names)
-        self._source, self._first = source, first
+        self._source, self.first_row = source, first
 
     def place(self, row: int) -> str:
         """Say where a row comes from."""
-        return self._source.place(self._first + row) or f"row {self._first + row} of the data"
+        return self._source.place(self.first_row + row)
 
 
 class _Rows:

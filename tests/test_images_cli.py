@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -490,6 +491,14 @@ def test_generate_writes_arrays_of_either_type_block_by_block(run, model, monkey
     np.testing.assert_array_equal(images, expected.astype(np.float32))
     generate(run, model, "-n", 30, "-o", "part.npy", "--seed", 5, "--first", 110)
     np.testing.assert_array_equal(np.load("part.npy"), np.load("whole.npy")[110:140])
+
+
+def test_generate_writes_tables_of_pixels(run, model):
+    expected = ImageGenerator.load(model).generate(20, random_state=5)
+    facts = generate(run, model, "-n", 20, "-o", "new.parquet", "--seed", 5, "--float")
+    assert facts == {"images": "20", "shape": "8x8", "seed": "5", "output": "new.parquet"}
+    pixels = np.column_stack([column.to_numpy() for column in pyarrow.parquet.read_table("new.parquet").columns])
+    np.testing.assert_array_equal(pixels.reshape(20, 8, 8), expected.astype(np.float32))
 
 
 def test_generate_passes_its_options_on(run, model):

@@ -27,6 +27,7 @@ from .inputs import (
     side,
     warn_of_unreadable,
 )
+from .interruptions import exiting_on_signals
 from .options import Force, Model, Seed, Threads, check_output, print_table
 from .outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 
@@ -186,9 +187,12 @@ def generate(
 
     from ..images.output import generated_blocks
 
-    with open_images_output(
-        output, n_images, shape, lambda i: f"{first + i:06d}.png", force=force, as_float=as_float
-    ) as write:
+    with (
+        exiting_on_signals(),
+        open_images_output(
+            output, n_images, shape, lambda i: f"{first + i:06d}.png", force=force, as_float=as_float
+        ) as write,
+    ):
         for images in generated_blocks(
             generator, n_images, chosen, seed, temperature=temperature, noise=noise, first=first
         ):
