@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import batch
     from ._progress import progress
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
@@ -26,6 +27,7 @@ __all__ = [
     "MixtureOfFactorAnalyzers",
     "StandardisedMixture",
     "__version__",
+    "batch",
     "from_sklearn",
     "load",
     "open_source",
@@ -52,6 +54,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "batch":
+        return import_module("fastgmm.batch")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

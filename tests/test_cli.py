@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.stats import kstest
 
-from fastgmm import GaussianMixture, StandardisedMixture, __version__, cli, load
+from fastgmm import GaussianMixture, StandardisedMixture, __version__, batch, cli, load
 from fastgmm.model.persistence import load_mixture, save_mixture
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_fit_writes_the_model_the_class_finds(run, rows):
 
 
 def test_sample_follows_the_model_block_by_block(run, model, monkeypatch):
-    monkeypatch.setattr(cli.rows, "_SAMPLE_BLOCK_BYTES", 100 * 3 * 8)
+    monkeypatch.setattr(batch, "BLOCK_VALUES", 100 * 3)
     code, out, err = run("sample", "model.safetensors", "-n", 2050, "-o", "new.npy", "--seed", 1)
     assert (code, err) == (0, "")
     assert "2050" in out

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from fastgmm import GaussianMixture, StandardisedMixture, cli
+from fastgmm import GaussianMixture, StandardisedMixture, cli, open_source
 
 
 @pytest.fixture
@@ -80,6 +80,68 @@ def test_from_a_csv_file_to_labels_scores_and_new_rows(run, table):
     assert found["least_log_density"] == pytest.approx(expected.min(), rel=1e-11)
     assert run("sample", "m.safetensors", "-n", 50, "-o", "new.npy")[0] == 0
     assert np.load("new.npy").shape == (50, 3)
+
+
+def test_parquet_in_and_out(run, table):
+    data = ("parts", "--columns", "a,b,c")
+    assert run("fit", *data, "-k", 3, "-o", "m.safetensors", "--seed", 0)[0] == 0
+    mixture = GaussianMixture.load("m.safetensors")
+    assert run("sample", "m.safetensors", "-n", 500, "-o", "new.parquet", "--seed", 1, "--labels")[0] == 0
+    new = pa.parquet.read_table("new.parquet")
+    assert new.column_names == ["a", "b", "c", "label"]
+    X = open_source("new.parquet", columns=["a", "b", "c"])
+    for command, column, expected in (
+        (("predict",), "label", mixture.predict(X)),
+        (("predict", "--proba"), "component_1", mixture.predict_proba(X)[:, 1]),
+        (("score",), "log_density", mixture.score_samples(X)),
+    ):
+        options = ("m.safetensors", "new.parquet", "--columns", "a,b,c", "-o", "out.parquet", "--force")
+        assert run(*command, *options)[0] == 0
+        np.testing.assert_array_equal(pa.parquet.read_table("out.parquet")[column], expected)
+
+
+def test_json_has_the_facts_of_the_table(run, table):
+    GaussianMixture(3, random_state=0).fit(table).save("m.safetensors")
+    for command in (
+        ("predict", "m.safetensors", "rows.npy", "-o", "out.npy"),
+        ("predict", "m.safetensors", "rows.npy", "-o", "out.parquet", "--proba"),
+        ("score", "m.safetensors", "rows.npy", "-o", "out.npy"),
+        ("score", "m.safetensors", "rows.npy"),
+        ("sample", "m.safetensors", "-n", 50, "-o", "out.parquet", "--seed", 3),
+    ):
+        _, shown, _ = run(*command, "--force")
+        code, out, err = run(*command, "--force", "--json")
+        assert (code, err, out.count("\n")) == (0, "", 1)
+        found = json.loads(out)
+        assert {name: f"{v:.10g}" if isinstance(v, float) else str(v) for name, v in found.items()} == facts(shown)
+
+
+def test_sample_prints_its_seed_and_draws_parts_of_one_set(run, table):
+    GaussianMixture(3, random_state=0).fit(table).save("m.safetensors")
+    sample = ("sample", "m.safetensors", "--json", "-n")
+    seeds = [json.loads(run(*sample, 20, "-o", f"{i}.npy")[1])["seed"] for i in range(2)]
+    assert seeds[0] != seeds[1]
+    assert run(*sample, 5, "-o", "part.npy", "--seed", seeds[0], "--first", 12)[0] == 0
+    np.testing.assert_array_equal(np.load("part.npy"), np.load("0.npy")[12:17])
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (("predict", "rows.npy", "-o", "out.csv"), "must end in .npy or .parquet"),
+        (("score", "rows.npy", "-o", "out"), "must end in .npy or .parquet"),
+        (("sample", "-n", 5, "-o", "out.safetensors"), "must end in .npy or .parquet"),
+        (("sample", "-n", 5, "-o", "out.npy", "--labels"), "--labels"),
+        (("sample", "-n", 5, "-o", "missing/out.parquet"), "--output"),
+    ],
+)
+def test_an_output_of_another_kind_is_wrong_usage(run, table, tmp_path, command, named):
+    GaussianMixture(3, random_state=0).fit(table).save("m.safetensors")
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run(command[0], "m.safetensors", *command[1:])
+    assert (code, out) == (2, "")
+    assert named in " ".join(re.sub(r"[│╭╮╰╯─]", " ", err).split())
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_bad_rows_are_named_or_left_out(run, table, tmp_path):

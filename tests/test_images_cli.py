@@ -10,9 +10,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
+import fastgmm.images.output
 from fastgmm import GaussianMixture, cli
 from fastgmm.datasets import load_digits
 from fastgmm.images import ImageGenerator, image_grid, read_images, write_images
@@ -479,7 +481,7 @@ def test_generate_writes_arrays_of_either_type_block_by_block(run, model, monkey
     expected = ImageGenerator.load(model).generate(150, random_state=5)
     facts = generate(run, model, "-n", 150, "-o", "whole.npy", "--seed", 5)
     assert facts == {"images": "150", "shape": "8x8", "seed": "5", "output": "whole.npy"}
-    monkeypatch.setattr(cli.images, "_BLOCK_BYTES", 8 * 64 * 7)
+    monkeypatch.setattr(fastgmm.images.output, "BLOCK_BYTES", 8 * 64 * 7)
     generate(run, model, "-n", 150, "-o", "blocks.npy", "--seed", 5)
     assert Path("blocks.npy").read_bytes() == Path("whole.npy").read_bytes()
     np.testing.assert_array_equal(np.load("blocks.npy"), np.rint(255 * expected).astype(np.uint8))
@@ -489,6 +491,14 @@ def test_generate_writes_arrays_of_either_type_block_by_block(run, model, monkey
     np.testing.assert_array_equal(images, expected.astype(np.float32))
     generate(run, model, "-n", 30, "-o", "part.npy", "--seed", 5, "--first", 110)
     np.testing.assert_array_equal(np.load("part.npy"), np.load("whole.npy")[110:140])
+
+
+def test_generate_writes_tables_of_pixels(run, model):
+    expected = ImageGenerator.load(model).generate(20, random_state=5)
+    facts = generate(run, model, "-n", 20, "-o", "new.parquet", "--seed", 5, "--float")
+    assert facts == {"images": "20", "shape": "8x8", "seed": "5", "output": "new.parquet"}
+    pixels = np.column_stack([column.to_numpy() for column in pyarrow.parquet.read_table("new.parquet").columns])
+    np.testing.assert_array_equal(pixels.reshape(20, 8, 8), expected.astype(np.float32))
 
 
 def test_generate_passes_its_options_on(run, model):
@@ -532,7 +542,7 @@ def test_generate_draws_a_contact_sheet_or_a_folder(run, model):
         (("-o", "new.npy", "-n", 2, "--temperature", "nan"), "--temperature"),
         (("-o", "new.npy", "-n", 2, "--first", -1), "--first"),
         (("-o", "new.png", "-n", 401), "--output: a contact sheet holds at most 400"),
-        (("-o", "new.jpg", "-n", 2), "--output: new.jpg must end in .npy or .png"),
+        (("-o", "new.jpg", "-n", 2), "--output: new.jpg must end in .npy, .parquet or .png"),
         (("-o", "new.png", "-n", 2, "--float"), "--float"),
         (("-o", "missing/new.npy", "-n", 2), "--output"),
         (("-o", "missing/new", "-n", 2), "--output"),
@@ -581,7 +591,7 @@ def test_failed_writes_leave_what_was_there(run, model, monkeypatch, output, exi
         raise OSError(28, "No space left on device")
 
     if output == "new.npy":
-        monkeypatch.setattr(cli.images, "_BLOCK_BYTES", 8 * 64)
+        monkeypatch.setattr(fastgmm.images.output, "BLOCK_BYTES", 8 * 64)
         monkeypatch.setattr("fastgmm.images.ImageGenerator.generate", disk_full)
     monkeypatch.setattr(Image.Image, "save", disk_full)
     code, out, err = run("images", "generate", model, "-n", 5, "-o", output, "--seed", 1, "--force")

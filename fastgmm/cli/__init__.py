@@ -1,6 +1,6 @@
 """The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; of `fit` also 3, 130 and 143, see its help.
+Exit codes: 0 done, 1 failed, 2 wrong usage; 130 and 143 interrupted and terminated; of `fit` also 3, see its help.
 """
 
 import sys
@@ -63,7 +63,7 @@ def common(
 
 app.callback()(common)
 for command in (
-    *(rows.demo, fit.fit, scoring.predict, scoring.score, rows.sample),
+    *(rows.demo, fit.fit, scoring.predict, scoring.score, scoring.sample),
     *(plot.plot, files.info, files.convert, rows.warmup),
 ):
     app.command()(command)

@@ -1,12 +1,13 @@
-"""What commands on rows read and write: sources of rows by their paths, .npy files block by block."""
+"""What commands on rows read and write: sources of rows by their paths, results as .npy or Parquet files."""
 
 import contextlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+
+from .options import check_output
 
 if TYPE_CHECKING:
     from ..representation.source import Source
@@ -69,20 +70,16 @@ def _check_data(data: str) -> None:
         raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
 
 
+def check_rows_output(path: Path, force: bool) -> None:
+    """Refuse, with exit code 2, an output that is neither .npy nor Parquet, would fail or destroy something."""
+    from ..representation.output import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"{path} must end in {' or '.join(SUFFIXES)}", param_hint="--output")
+    check_output(path, force)
+
+
 def facts_of(source: "Source") -> dict[str, Any]:
     """How many rows there are, and how many were left out."""
     skipped = getattr(source, "n_skipped", 0)
     return {"rows": source.n_samples} | ({"skipped": skipped} if skipped else {})
-
-
-def write_npy(path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterable[np.ndarray[Any, Any]]) -> None:
-    """Write the blocks one after the other as a .npy file of this shape, atomically; one block is held at a time."""
-    from ..model.files import replace_atomically
-
-    kind = np.dtype(dtype).newbyteorder("<")
-    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-    # Plain writes, not a memory map: a full disk is then an error instead of a crash.
-    with replace_atomically(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype=kind).data)

@@ -97,8 +97,8 @@ def fit(
         typer.Option(
             metavar="ADDRESS",
             show_default="none",
-            help="Scheduler of a Dask cluster, such as tcp://host:8786, whose workers read the files in parts; they need "
-            "fastgmm and the same paths.",
+            help="Scheduler of a Dask cluster, such as tcp://host:8786, whose workers read the files in parts; they "
+            "need fastgmm and the same paths.",
         ),
     ] = None,
     max_seconds: Annotated[

@@ -26,13 +26,13 @@ from .inputs import (
     side,
     warn_of_unreadable,
 )
+from .interruptions import exiting_on_signals
 from .options import AsJson, Force, Model, Seed, Threads, check_output, print_facts
 from .outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
 
-_BLOCK_BYTES = 2**26  # of float64 images in memory at once
 _MOST_COMPARED = 5000  # images that `metrics` draws unless told otherwise; evaluate compares no more of each set
 
 app = typer.Typer(help="Learn the distribution of images; generate, complete and judge them.", no_args_is_help=True)
@@ -166,7 +166,7 @@ def generate(
     noise: Noise = False,
     first: Annotated[int, typer.Option(min=0, help="Number of the first image: parts of one set, drawn apart.")] = 0,
     as_float: Annotated[
-        bool, typer.Option("--float", help="Write float32 from 0 to 1 into a .npy file, instead of uint8.")
+        bool, typer.Option("--float", help="Write float32 from 0 to 1 instead of uint8 (.npy, .parquet).")
     ] = False,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -176,7 +176,7 @@ def generate(
 
     Image i of a seed, which is printed, is the same whatever --first and -n are.
 
-    A .npy file may be larger than memory.
+    A .npy or Parquet file may be larger than memory.
     """
     generator = _load(model)
     shape = generator.image_shape_
@@ -184,13 +184,19 @@ def generate(
     _check_temperature(temperature)
     chosen = None if label is None else _find_label(generator, label)
     seed = _seed(seed)
-    block = max(1, _BLOCK_BYTES // (8 * int(np.prod(shape))))
-    with open_images_output(
-        output, n_images, shape, lambda i: f"{first + i:06d}.png", force=force, as_float=as_float
-    ) as write:
-        for done in range(0, n_images, block):
-            size = min(block, n_images - done)
-            write(generator.generate(size, chosen, seed, temperature=temperature, noise=noise, first=first + done))
+
+    from ..images.output import generated_blocks
+
+    with (
+        exiting_on_signals(),
+        open_images_output(
+            output, n_images, shape, lambda i: f"{first + i:06d}.png", force=force, as_float=as_float
+        ) as write,
+    ):
+        for images in generated_blocks(
+            generator, n_images, chosen, seed, temperature=temperature, noise=noise, first=first
+        ):
+            write(images)
     print_facts({"images": n_images, "shape": shape_text(shape), "seed": seed, "output": output}, as_json)
 
 
@@ -214,7 +220,7 @@ def inpaint(
     ] = 0.1,
     resize: Resize = False,
     as_float: Annotated[
-        bool, typer.Option("--float", help="Write float32 from 0 to 1 into a .npy file, instead of uint8.")
+        bool, typer.Option("--float", help="Write float32 from 0 to 1 instead of uint8 (.npy, .parquet).")
     ] = False,
     seed: Seed = None,
     skip_unreadable: SkipUnreadable = False,

@@ -1,10 +1,10 @@
-"""Where commands put images: an array, a contact sheet or a folder of PNG files, whole or not at all."""
+"""Where commands put images: an array, a table, a contact sheet or a folder of PNG files, whole or not at all."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ ImageOutput = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help=f"What to write: NAME.npy (an array), NAME.png (a contact sheet of at most {MOST_ON_A_SHEET} images) or "
-        "a folder of PNG files.",
+        help=f"What to write: NAME.npy (an array), NAME.parquet (a column per pixel), NAME.png (a contact sheet of at "
+        f"most {MOST_ON_A_SHEET} images) or a folder of PNG files.",
     ),
 ]
 ImageForce = Annotated[
@@ -35,6 +35,7 @@ class Kind(Enum):
     """Kinds of outputs."""
 
     ARRAY = ".npy"
+    TABLE = ".parquet"
     SHEET = ".png"
     FOLDER = ""
 
@@ -46,21 +47,25 @@ def check_images_output(
     from ..images.folder import check_replaceable, load_pillow
 
     kind = _kind(path)
-    if as_float and kind is not Kind.ARRAY:
-        raise typer.BadParameter("only .npy files hold floats; pictures have 256 levels", param_hint="--float")
+    is_file_of_numbers = kind in (Kind.ARRAY, Kind.TABLE)
+    if as_float and not is_file_of_numbers:
+        raise typer.BadParameter(
+            "only .npy and .parquet files hold floats; pictures have 256 levels", param_hint="--float"
+        )
     if path.resolve() in (source.resolve(), *source.resolve().parents):
         raise _bad_output(f"{path} is or holds what is read ({source}); name another")
-    if kind is Kind.ARRAY:
+    if is_file_of_numbers:
         check_output(path, force)
         return
     load_pillow()
     if len(shape) == 3 and shape[2] not in (1, 3):
-        raise _bad_output(f"images of {shape[2]} channels cannot be pictures; write a .npy file")
+        raise _bad_output(f"images of {shape[2]} channels cannot be pictures; write a .npy or .parquet file")
     if kind is Kind.SHEET:
         check_output(path, force)
         if n_images > MOST_ON_A_SHEET:
             raise _bad_output(
-                f"a contact sheet holds at most {MOST_ON_A_SHEET} images, not {n_images}; write a folder or a .npy file"
+                f"a contact sheet holds at most {MOST_ON_A_SHEET} images, not {n_images}; write a folder, a .npy or "
+                "a .parquet file"
             )
         return
     if not path.absolute().parent.is_dir():
@@ -80,8 +85,10 @@ def open_images_output(
     `name_of` gives the name of each file of a folder.
     """
     kind = _kind(path)
-    if kind is Kind.ARRAY:
-        with _array(path, (n_images, *shape), "<f4" if as_float else "|u1") as write:
+    if kind in (Kind.ARRAY, Kind.TABLE):
+        from ..images.output import open_images_file
+
+        with open_images_file(path, n_images, shape, as_float=as_float, overwrite=force) as write:
             yield write
     elif kind is Kind.SHEET:
         with _sheet(path) as write:
@@ -89,22 +96,6 @@ def open_images_output(
     else:
         with _folder(path, name_of, force) as write:
             yield write
-
-
-@contextlib.contextmanager
-def _array(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[Write]:
-    from ..images.folder import to_bytes
-    from ..model.files import replace_atomically
-
-    # Plain writes, not a memory map: a full disk is then an error instead of a crash.
-    with replace_atomically(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-
-        def write(images: Images) -> None:
-            block: npt.NDArray[Any] = to_bytes(images) if dtype == "|u1" else images.astype(dtype)
-            file.write(np.ascontiguousarray(block).data)
-
-        yield write
 
 
 @contextlib.contextmanager
@@ -141,7 +132,9 @@ def _kind(path: Path) -> Kind:
     try:
         return Kind(path.suffix.lower())
     except ValueError:
-        raise _bad_output(f"{path} must end in .npy or .png, or be a folder: a name without an ending") from None
+        raise _bad_output(
+            f"{path} must end in .npy, .parquet or .png, or be a folder: a name without an ending"
+        ) from None
 
 
 def _bad_output(cause: str) -> typer.BadParameter:

@@ -1,52 +1,18 @@
-"""Commands beside a fit: sample, warmup, demo."""
+"""Commands beside a fit: warmup, demo."""
 
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from .data import write_npy
 from .fit import CovarianceType, InitParams
-from .options import AsJson, Force, Model, Seed, check_output, print_facts, print_table
+from .options import AsJson, print_facts
 
-_SAMPLE_BLOCK_BYTES = 2**26
 _WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
-
-
-def sample(
-    model: Model,
-    n_samples: Annotated[int, typer.Option("-n", "--n-samples", min=1, help="Rows to draw.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.")],
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Draw rows from a model, in random order, into a .npy file; the file may be larger than memory."""
-    check_output(output, force)
-    from ..loading import load
-
-    mixture = load(model)
-    if not hasattr(mixture, "sample"):
-        raise ValueError(f"model file {model}: holds images, not rows; fastgmm images generate draws them")
-    drawn = getattr(mixture, "mixture", mixture)
-    n_features = drawn.means_.shape[1]
-    random_state = np.random.RandomState(seed)
-    # One generator for all blocks: an int would make every block the same.
-    drawn.random_state = random_state
-    block_rows = max(1, _SAMPLE_BLOCK_BYTES // (8 * n_features))
-
-    def blocks() -> Iterator[np.ndarray[Any, Any]]:
-        for first in range(0, n_samples, block_rows):
-            X, _ = mixture.sample(min(block_rows, n_samples - first))
-            random_state.shuffle(X)  # `sample` groups its rows by component
-            yield X
-
-    write_npy(output, np.float64, (n_samples, n_features), blocks())
-    print_table({"rows": n_samples, "features": n_features, "output": output})
 
 
 def warmup(as_json: AsJson = False) -> None:

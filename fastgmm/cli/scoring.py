@@ -1,105 +1,105 @@
-"""Commands that apply a model to rows: predict, score."""
+"""Commands that apply a model to rows, or draw rows from it: predict, score, sample."""
 
-import json
-from collections.abc import Callable, Iterator
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 
-from .data import Columns, Data, SkipBad, facts_of, open_rows, write_npy
-from .options import Force, Model, Threads, check_output, print_table
+from .data import Columns, Data, SkipBad, check_rows_output, facts_of, open_rows
+from .interruptions import exiting_on_signals
+from .options import AsJson, Force, Model, Seed, Threads, print_facts
 
-if TYPE_CHECKING:
-    from ..representation.source import Source
+_WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 
 
 def predict(
     model: Model,
     data: Data,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=_WRITTEN)],
     proba: Annotated[bool, typer.Option("--proba", help="Probabilities of all components instead of labels.")] = False,
     columns: Columns = None,
     skip_bad: SkipBad = False,
     threads: Threads = None,
+    as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Write the most probable component of each row, or the probability of each component, block by block."""
-    check_output(output, force)
-    mixture, source = _load(model, threads), open_rows(data, columns, skip_bad)
-    n_components = len(_weights(mixture))
-    if proba:
-        write_npy(output, np.float64, (source.n_samples, n_components), _applied(mixture.predict_proba, source))
-    else:
-        write_npy(output, np.int64, (source.n_samples,), _applied(mixture.predict, source))
-    print_table({**facts_of(source), "components": n_components, "output": output})
+    check_rows_output(output, force)
+    mixture = _load(model, threads)
+    source = open_rows(data, columns, skip_bad, mixture)
+    from .. import batch
+
+    write = batch.predict_proba if proba else batch.predict
+    with exiting_on_signals():
+        write(mixture, source, output, overwrite=force)
+    n_components = len(getattr(mixture, "mixture", mixture).weights_)
+    print_facts({**facts_of(source), "components": n_components, "output": output}, as_json)
 
 
 def score(
     model: Model,
     data: Data,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", show_default="none", help="A .npy file for each row's log-density.")
+        Path | None,
+        typer.Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
     ] = None,
     columns: Columns = None,
     skip_bad: SkipBad = False,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Print the log-likelihood of rows under a model, in nats, and write each row's if asked to."""
     if output is not None:
-        check_output(output, force)
-    mixture, source = _load(model, threads), open_rows(data, columns, skip_bad)
-    total, least = 0.0, np.inf
+        check_rows_output(output, force)
+    mixture = _load(model, threads)
+    source = open_rows(data, columns, skip_bad, mixture)
+    from .. import batch
 
-    def noted() -> Iterator[np.ndarray[Any, Any]]:
-        nonlocal total, least
-        for block in _applied(mixture.score_samples, source):
-            total += float(block.sum(dtype=np.float64))
-            least = min(least, float(block.min()))
-            yield block
-
-    if output is None:
-        for _ in noted():
-            pass
-    else:
-        write_npy(output, np.float64, (source.n_samples,), noted())
+    with exiting_on_signals():
+        scores = batch.score_samples(mixture, source, output, overwrite=force)
     facts: dict[str, Any] = {
         **facts_of(source),
-        "log_likelihood": total,
-        "log_likelihood_per_row": total / source.n_samples,
-        "least_log_density": least,
+        "log_likelihood": scores.log_likelihood,
+        "log_likelihood_per_row": scores.log_likelihood / scores.n_samples,
+        "least_log_density": scores.least_log_density,
     }
-    if as_json:
-        print(json.dumps(facts))
-        return
-    shown = {name: f"{value:.10g}" if isinstance(value, float) else value for name, value in facts.items()}
-    print_table(shown | ({} if output is None else {"output": output}))
+    print_facts(facts | ({} if output is None else {"output": output}), as_json)
+
+
+def sample(
+    model: Model,
+    n_samples: Annotated[int, typer.Option("-n", "--n-samples", min=1, help="Rows to draw.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=_WRITTEN)],
+    labels: Annotated[bool, typer.Option("--labels", help="Add each row's component as a column (.parquet).")] = False,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first row: parts of one set, drawn apart.")] = 0,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw rows from a model, in random order, into a file that may be larger than memory.
+
+    Row i of a seed, which is printed, is the same whatever --first and -n are.
+    """
+    check_rows_output(output, force)
+    if labels and output.suffix.lower() == ".npy":
+        raise typer.BadParameter("only a .parquet file has a column for them", param_hint="--labels")
+    mixture = _load(model, None)
+    from .. import batch
+
+    seed = secrets.randbits(32) if seed is None else seed
+    with exiting_on_signals():
+        batch.sample(mixture, n_samples, output, random_state=seed, labels=labels, first=first, overwrite=force)
+    n_features = getattr(mixture, "mixture", mixture).means_.shape[1]
+    print_facts({"rows": n_samples, "features": n_features, "seed": seed, "output": output}, as_json)
 
 
 def _load(path: Path, threads: int | None) -> Any:
     from ..loading import load
 
     mixture = load(path)
-    if not hasattr(mixture, "score_samples") or hasattr(mixture, "image_shape_"):
+    if hasattr(mixture, "image_shape_"):
         raise ValueError(f"model file {path}: holds images, not rows; see fastgmm images --help")
     getattr(mixture, "mixture", mixture).n_jobs = threads
     return mixture
-
-
-def _weights(mixture: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(getattr(mixture, "mixture", mixture).weights_)
-
-
-def _applied(use: Callable[[Any], np.ndarray[Any, Any]], source: "Source") -> Iterator[np.ndarray[Any, Any]]:
-    """What a method says of each block of rows, which carry the names of their columns."""
-    from ..estimators._base import MixtureEstimator
-    from ..representation.source import ArraySource
-
-    named = isinstance(getattr(use, "__self__", None), MixtureEstimator)
-    for _, block in source.chunks():
-        for first in range(0, len(block), 2**18):
-            rows = block[first : first + 2**18]
-            yield use(ArraySource(rows, names=source.names) if named else rows)

@@ -111,7 +111,8 @@ def raise_infinite(source: Source, names: NDArray[Any] | None) -> None:
 def row_name(source: Source, row: int) -> str:
     """Name a row for a message: its index, and the file and its place there if it comes from one."""
     place = source.place(row)
-    return f"row {row}, which is {place}" if place else f"row {row}"
+    number = source.first_row + row
+    return f"row {number}, which is {place}" if place else f"row {number}"
 
 
 def column_name(column: int, names: NDArray[Any] | None) -> str:

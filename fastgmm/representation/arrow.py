@@ -1,4 +1,4 @@
-"""Readers by way of Apache Arrow: Parquet files, tables and streams. This module, and csv.py, know pyarrow."""
+"""Readers by way of Apache Arrow: Parquet files, tables and streams. Also csv.py and parquet_output.py know pyarrow."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class SchemaReader(Reader):
         """Choose columns; SourceError for one that holds no numbers."""
         pyarrow = import_pyarrow("Arrow data")
         types = pyarrow.types
-        names = list(schema.names)
+        names, kinds = list(schema.names), list(schema.types)  # the schema makes these lists anew every time
         places = chosen_columns(columns, names, len(names), self.origin)
         if columns is None and schema.pandas_metadata is not None:  # to pandas these are no columns
             index = schema.pandas_metadata.get("index_columns", [])
@@ -37,18 +37,18 @@ class SchemaReader(Reader):
             twice = next(name for name in names if names.count(name) > 1)
             raise SourceError(f"{self.origin} has several columns named {twice!r}.")
         for place in places:
-            kind = schema.types[place]
+            kind = kinds[place]
             is_number = types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)
             if not (is_number or types.is_decimal(kind)):
                 raise SourceError(
-                    f"{self.origin}: column {schema.names[place]!r} holds {kind}, which is no number. Choose columns "
+                    f"{self.origin}: column {names[place]!r} holds {kind}, which is no number. Choose columns "
                     "with fastgmm.open_source(data, columns=[...])."
                 )
         if not places:
             raise SourceError(f"{self.origin} has no columns.")
-        self.places, self.names = places, [schema.names[place] for place in places]
+        self.places, self.names = places, [names[place] for place in places]
         self.n_features = len(places)
-        all_single = all(schema.types[place] == pyarrow.float32() for place in places)
+        all_single = all(kinds[place] == pyarrow.float32() for place in places)
         self.dtype = np.dtype(np.float32 if all_single else np.float64)
         self._type = pyarrow.float32() if all_single else pyarrow.float64()
 

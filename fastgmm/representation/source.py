@@ -48,6 +48,8 @@ class Source(ABC):
         Of the columns.
     random_access : bool
         Whether `take` costs about as much as the rows it returns; otherwise it reads from the beginning.
+    first_row : int
+        Number of the first row for messages, where the rows are a part of others.
     """
 
     n_features: int
@@ -55,6 +57,7 @@ class Source(ABC):
     input_dtype: np.dtype[Any]
     names: list[str] | None = None
     random_access: bool = True
+    first_row: int = 0
 
     @property
     @abstractmethod

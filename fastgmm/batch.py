@@ -1,0 +1,340 @@
+"""Fitted models applied to rows of any number, the results written to a file block by block.
+
+Neither the rows nor the results are ever in memory together. The ending of a file's name, `.npy` or `.parquet`, says
+how it is written (Parquet needs `pip install 'fastgmm[sources]'`); tables are read again by `fastgmm.open_source`. The
+numbers are those that the model's own methods give for all rows at once, in the same precision.
+
+An existing file is refused with FileExistsError, or replaced with `overwrite=True`. A file appears only when it is
+complete: a full disk or any other error leaves none, and an older one as it was. Another ending is a ValueError, and so
+is what the model's own methods refuse, such as a row with NaN; the row is named by its place among all rows.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .estimators import _validation as check
+from .estimators._base import MixtureEstimator
+from .estimators.standardised import StandardisedMixture
+from .images.generator import ImageGenerator
+from .images.output import generated_blocks, open_images_file
+from .model.files import StrPath
+from .representation.open import open_source
+from .representation.output import Columns, check_output, open_output
+from .representation.source import ArraySource, Source
+
+BLOCK_ROWS = 2**18
+BLOCK_VALUES = 2**22  # of rows with many features or components in a block; 32 MiB in float64
+
+Block = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the log-densities of rows amount to, in nats.
+
+    Attributes
+    ----------
+    n_samples : int
+    log_likelihood : float
+        Their sum.
+    least_log_density : float
+        That of the most unusual row.
+    """
+
+    n_samples: int
+    log_likelihood: float
+    least_log_density: float
+
+
+def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
+    """Write the most probable component of each row: int64, in Parquet the column `label`.
+
+    Parameters
+    ----------
+    model : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
+        Fitted.
+    data : what `fastgmm.open_source` takes, or a source that it opened
+        With options, such as columns or `on_bad="skip"`, give the opened source.
+    path : path-like
+        File to write, ending in `.npy` or `.parquet`.
+    overwrite : bool, default=False
+        Replace an existing file.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    check_output(path, overwrite)
+    rows = _Rows(model, data)
+    return _write(path, rows.source.n_samples, rows.blocks(model.predict, 1), lambda width: ["label"], overwrite)
+
+
+def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
+    """Write the probability of each component for each row: in Parquet the columns `component_0`, `component_1`, ...
+
+    Parameters and result are those of `predict`. The numbers are float32 if the rows and the model are, else float64.
+    """
+    check_output(path, overwrite)
+    rows = _Rows(model, data)
+    blocks = rows.blocks(model.predict_proba, len(rows.mixture.weights_))
+    return _write(path, rows.source.n_samples, blocks, lambda width: _numbered("component_", width), overwrite)
+
+
+def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: bool = False) -> Scores:
+    """Write the log-density of each row in nats, in Parquet the column `log_density`, and return what they amount to.
+
+    Parameters are those of `predict`; with a path of None, nothing is written. The numbers are float32 if the rows and
+    the model are, else float64.
+    """
+    if path is not None:
+        check_output(path, overwrite)
+    rows = _Rows(model, data)
+    total, least = 0.0, np.inf
+
+    def noted() -> Iterator[Block]:
+        nonlocal total, least
+        for block in rows.blocks(model.score_samples, 1):
+            total += float(block.sum(dtype=np.float64))
+            least = min(least, float(block.min()))
+            yield block
+
+    if path is None:
+        for _ in noted():
+            pass
+    else:
+        _write(path, rows.source.n_samples, noted(), lambda width: ["log_density"], overwrite)
+    return Scores(rows.source.n_samples, total, least)
+
+
+def sample(
+    model: Any,
+    n_samples: int,
+    path: StrPath,
+    *,
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
+    labels: bool = False,
+    first: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Draw rows from a mixture in random order: float64, in Parquet columns named like those of the fit, or `x0`, ...
+
+    Row i of a seed is the same whatever `n_samples` and `first` it is drawn with and for any `n_jobs`, so that parts of
+    one large set can be drawn apart. They are other rows than those of the model's own `sample`.
+
+    Parameters
+    ----------
+    model : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
+        Fitted; its own `random_state` does not count.
+    n_samples : int
+        Number of rows, at least 1.
+    path : path-like
+        File to write, ending in `.npy` or `.parquet`.
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default=None
+        Seed; None draws other rows at every call.
+    labels : bool, default=False
+        Add the component of each row, int64, as the last column, `label`; Parquet only.
+    first : int, default=0
+        Number of the first row.
+    overwrite : bool, default=False
+        Replace an existing file.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    check_output(path, overwrite)
+    mixture = _mixture_of(model)
+    _check_numbers("n_samples", n_samples, first)
+    n_features = mixture.means_.shape[1]
+    found = mixture._column_names()
+    names = _numbered("x", n_features) if found is None else [str(name) for name in found]
+    columns = [Columns(names, np.dtype(np.float64), (n_features,))]
+    if labels:
+        columns.append(Columns(["label"], np.dtype(np.int64)))
+    with open_output(path, n_samples, columns, overwrite=overwrite) as write:
+        for block in _sampled(model, n_features, range(first, first + n_samples), _seed_of(random_state)):
+            write(*block[: len(columns)])
+    return n_samples
+
+
+def generate(
+    generator: ImageGenerator,
+    size: int,
+    path: StrPath,
+    *,
+    label: Any = None,
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
+    temperature: float = 1.0,
+    noise: bool = False,
+    first: int = 0,
+    as_float: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Draw images: the ones that `generator.generate` gives for the same arguments, which it describes.
+
+    A `.npy` file has shape (size, height, width) or (size, height, width, channels). A Parquet file has a row for each
+    image with the columns `pixel_0`, `pixel_1`, ..., in C order, and the shape of an image in its metadata, under
+    `image_shape`. With `as_float`, `generator.mixture_` scores such a file as it is.
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+        Fitted.
+    size : int
+        Number of images, at least 1.
+    path : path-like
+        File to write, ending in `.npy` or `.parquet`.
+    label, temperature, noise, first
+        As `ImageGenerator.generate` takes them.
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default=None
+        Seed; None draws other images at every call.
+    as_float : bool, default=False
+        Write float32 from 0 to 1 instead of uint8.
+    overwrite : bool, default=False
+        Replace an existing file.
+
+    Returns
+    -------
+    int
+        Number of images.
+    """
+    check_output(path, overwrite)
+    if not isinstance(generator, ImageGenerator):
+        raise TypeError(f"generate takes an ImageGenerator; of a {type(generator).__name__} rows are drawn by sample.")
+    generator._check_fitted()
+    _check_numbers("size", size, first)
+    blocks = generated_blocks(
+        generator, size, label, _seed_of(random_state), temperature=temperature, noise=noise, first=first
+    )
+    with open_images_file(path, size, generator.image_shape_, as_float=as_float, overwrite=overwrite) as write:
+        for images in blocks:
+            write(images)
+    return size
+
+
+class _Part(ArraySource):
+    """Rows of a source, which know their places in it."""
+
+    def __init__(self, rows: Block, source: Source, first: int) -> None:
+        super().__init__(rows, names=source.names)
+        self._source, self.first_row = source, first
+
+    def place(self, row: int) -> str:
+        """Say where a row comes from."""
+        return self._source.place(self.first_row + row)
+
+
+class _Rows:
+    """The rows that a model is applied to, checked as far as can be without reading them.
+
+    Attributes
+    ----------
+    mixture : MixtureEstimator
+        The model, or the mixture in a StandardisedMixture.
+    source : Source
+    """
+
+    def __init__(self, model: Any, data: Any) -> None:
+        self.mixture = _mixture_of(model)
+        self._owner = type(model).__name__
+        self._takes_sources = model is self.mixture
+        source = open_source(data)
+        if self._takes_sources:
+            self.source = self.mixture._score_input(source)
+        else:
+            self.source = check.as_source(source, self._owner)
+
+    def blocks(self, use: Callable[[Any], Block], width: int) -> Iterator[Block]:
+        """Yield what a method says of each block of rows, `width` numbers of each."""
+        size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(width, self.source.n_features)))
+        for start, chunk in self.source.chunks():
+            for first in range(0, len(chunk), size):
+                yield use(self._part(chunk[first : first + size], start + first))
+
+    def _part(self, rows: Block, first: int) -> Source | Block:
+        part = _Part(rows, self.source, first)
+        if self._takes_sources:
+            return part
+        if getattr(self.mixture, "missing", "raise") == "raise":
+            check.check_finite(part, self._owner, None)  # an array would be named by its own rows
+        return rows
+
+
+def _mixture_of(model: Any) -> MixtureEstimator:
+    """Return the fitted mixture that a model is or holds."""
+    mixture = model.mixture if isinstance(model, StandardisedMixture) else model
+    if isinstance(model, ImageGenerator):
+        raise TypeError(
+            "An ImageGenerator takes images, not rows. Give its mixture_ to apply it to rows of pixels from 0 to 1; "
+            "generate draws images."
+        )
+    if not isinstance(mixture, MixtureEstimator):
+        raise TypeError(f"model must be a mixture of fastgmm's, got a {type(model).__name__}.")
+    mixture._check_is_fitted()
+    return mixture
+
+
+def _write(
+    path: StrPath, n_rows: int, blocks: Iterator[Block], names_of: Callable[[int], list[str]], overwrite: bool
+) -> int:
+    """Write blocks of results, whose first one says how wide and of which dtype they are."""
+    head = next(blocks)
+    columns = Columns(names_of(head[0].size), head.dtype, head.shape[1:])
+    with open_output(path, n_rows, [columns], overwrite=overwrite) as write:
+        for block in chain([head], blocks):
+            write(block)
+    return n_rows
+
+
+def _sampled(model: Any, n_features: int, wanted: range, seed: int) -> Iterator[tuple[Block, Block]]:
+    """Yield the wanted rows of a seed and their components.
+
+    Each block of `size` rows has its own random stream and is drawn whole even where fewer are wanted: its rows would
+    otherwise depend on their number.
+    """
+    size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features))
+    for start in range(wanted.start // size * size, wanted.stop, size):
+        stream = np.random.SeedSequence(seed, spawn_key=(start // size,))
+        rng = np.random.RandomState(np.random.MT19937(stream))
+        X, labels = _seeded(model, rng).sample(size)
+        order = rng.permutation(size)  # `sample` groups its rows by component
+        chosen = order[max(0, wanted.start - start) : wanted.stop - start]
+        yield X[chosen], labels[chosen]
+
+
+def _seeded(model: Any, rng: np.random.RandomState) -> Any:
+    """A copy of the model that draws with these numbers."""
+    model = copy.copy(model)
+    if isinstance(model, StandardisedMixture):
+        model.mixture = _seeded(model.mixture, rng)
+    else:
+        model.random_state = rng
+    return model
+
+
+def _seed_of(random_state: Any) -> int:
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    if check.is_int(random_state):
+        if random_state < 0:
+            raise ValueError(f"random_state must be at least 0, got {random_state}.")
+        return int(random_state)
+    return int(check.check_random_state(random_state).randint(2**63 - 1, dtype=np.int64))
+
+
+def _check_numbers(name: str, count: Any, first: Any) -> None:
+    for what, value, least in ((name, count, 1), ("first", first, 0)):
+        if not check.is_int(value) or value < least:
+            raise ValueError(f"{what} must be an int of at least {least}, got {value!r}.")
+
+
+def _numbered(prefix: str, n: int) -> list[str]:
+    return [f"{prefix}{i}" for i in range(n)]
