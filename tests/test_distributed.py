@@ -21,10 +21,18 @@ import pytest
 import zarr
 
 import fastgmm
-from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, StandardisedMixture, open_source
+from fastgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    MixtureOfFactorAnalyzers,
+    StandardisedMixture,
+    cli,
+    open_source,
+)
 from fastgmm.distributed import distribute
 from fastgmm.exceptions import InvalidParameterError, SourceError, WorkerError
 from fastgmm.model.statistics import add_up
+from fastgmm.representation.wrappers import open_weighted
 from tests.conftest import read_only
 
 # Of Dask itself, from threads of its own.
@@ -353,6 +361,24 @@ def test_cluster_reads_files_and_uses_one_thread_per_task(rows, tmp_path, client
     expected = parameters_of(model.fit(rows))
     np.testing.assert_allclose(parameters_of(model.fit(tmp_path, executor=client)), expected, rtol=1e-12)
     assert set(distribute(tmp_path, client).map_parts(n_threads_of)) == {1}
+
+
+def test_the_command_sends_files_to_a_cluster(rows, tmp_path, client, monkeypatch, capsys):
+    for i, block in enumerate(in_blocks(np.column_stack([rows[:, :2], np.abs(rows[:, 2])]), 1100)):
+        np.save(tmp_path / f"{i}.npy", block)
+    command = ["fit", str(tmp_path), "-k", "3", "--seed", "0", "-o", str(tmp_path / "m.safetensors")]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--standardize", "--weights-column", "2", "--dask", client.scheduler.address])
+    assert stopped.value.code == 0
+    source, weight = open_weighted(sorted(tmp_path.glob("*.npy")), 2)
+    expected = StandardisedMixture(GaussianMixture(3, random_state=0)).fit(source, sample_weight=weight)
+    found = fastgmm.load(tmp_path / "m.safetensors")
+    np.testing.assert_allclose(found.means_, expected.means_, rtol=1e-10)
+    monkeypatch.setattr("fastgmm.distributed.clusters.CONNECT_SECONDS", 0.3)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--force", "--dask", "tcp://127.0.0.1:1"])
+    assert stopped.value.code == 1
+    assert "no Dask scheduler at 'tcp://127.0.0.1:1'" in capsys.readouterr().err
 
 
 def n_threads_of(part):

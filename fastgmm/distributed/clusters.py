@@ -14,6 +14,7 @@ from .worker import compute
 
 RETRIES = 3  # of a task that raises; tasks of a worker that is lost are computed elsewhere by the scheduler anyway
 GATHERED = 64  # results that are fetched at a time
+CONNECT_SECONDS = 10.0
 
 
 def active_client() -> Any:
@@ -40,7 +41,7 @@ def connect(address: str) -> Any:
     except ImportError:
         raise ImportError("Dask clusters need dask: pip install 'fastgmm[dask]'") from None
     try:
-        return Client(address, timeout=10, set_as_default=False)
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"There is no Dask scheduler at {address!r}: {error}") from error
 
