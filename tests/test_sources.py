@@ -336,7 +336,7 @@ def test_blocks_that_are_kept_keep_their_values(X, tmp_path):
 
 
 def test_memory_of_blocks_is_used_again(X, tmp_path):
-    source = open_source(as_kind("npy", X, tmp_path), batch_rows=100)
+    source = open_source(as_kind("chunks", X, tmp_path), batch_rows=100)
     assert len({block.__array_interface__["data"][0] for _, block in source.chunks()}) <= 8
 
 
@@ -735,6 +735,7 @@ def test_a_generator_is_closed_when_the_consumer_stops(X):
     for _ in source.chunks():
         break
     assert closed == ["MainThread"]
+    source._sample = None  # as if it were too small
     assert np.array_equal(source.take(np.array([3])), X[[3]])
     assert len(closed) == 2
     assert no_reader_left()
@@ -840,3 +841,22 @@ def test_a_start_needs_no_pass_of_its_own(tmp_path, monkeypatch):
     expected = GaussianMixture(3, random_state=0).fit(X)
     np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-12)
     assert model.n_iter_ == expected.n_iter_
+
+
+@pytest.mark.parametrize("size", [100, 999, 5000])
+def test_float32_statistics_do_not_depend_on_the_cuts(size, covariance_type):
+    """Sums of a block are float32: the blocks of the kernels must be the same ones."""
+    X = rows(30_000).astype(np.float32)
+    model = GaussianMixture(3, covariance_type=covariance_type, random_state=0)
+    whole = model.fit(X).log_likelihood_
+    assert model.fit(open_source(X, batch_rows=size)).log_likelihood_ == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, rows(3000))
+    source = open_source(path, batch_rows=1000)
+    with path.open("r+b") as file:
+        file.truncate(40_000)
+    with pytest.raises(SourceError, match=r"x\.npy was cut off while it was read, in or after row 1000"):
+        GaussianMixture(2).fit(source)

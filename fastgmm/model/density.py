@@ -125,18 +125,45 @@ class MixtureKernels:
         slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
         return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 
-    def calls(self, rows: Rows, bytes_per_row: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Cut blocks into what one call may take, so that control returns to Python several times a second."""
+    def calls(self, rows: Rows, bytes_per_row: int = 1, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Cut blocks into what one call may take, so that control returns to Python several times a second.
+
+        But for the last call of a block, they take multiples of so many rows.
+        """
         from ..kernels import parallel
 
         n_components, n_features = self.parameters.means.shape
         if self._converts:
             bytes_per_row = max(bytes_per_row, self.dtype.itemsize * n_features)
         size = parallel.rows_per_call(self.structure.flops_per_row(n_components, n_features), bytes_per_row)
+        size = max(1, size // multiple) * multiple
         for start, block in rows:
             for first in range(0, len(block), size):
                 part = block[first : first + size]
                 yield start + first, _read_only(part.astype(self.dtype, copy=False) if self._converts else part)
+
+    def _aligned_calls(self, rows: Rows, bytes_per_row: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """`calls` that are cut between the blocks of the kernels, wherever the source was cut.
+
+        The sums of a float32 block are float32: the same blocks make the statistics of a file those of an array.
+        """
+        size = self._plan(2**40)[0]  # of many rows
+        held: NDArray[Any] | None = None  # rows of an unfinished block
+        chunks = iter(rows)
+        following = next(chunks, None)
+        while following is not None:
+            (first, chunk), following = following, next(chunks, None)
+            if held is not None:
+                count = min(len(chunk), size - len(held))
+                held = np.concatenate([held, chunk[:count]])
+                if len(held) == size or (following is None and count == len(chunk)):
+                    yield first + count - len(held), _read_only(held)
+                    held = None
+                first, chunk = first + count, chunk[count:]
+            whole = len(chunk) if following is None else len(chunk) // size * size
+            yield from self.calls([(first, chunk[:whole])], bytes_per_row, size)
+            if whole < len(chunk):
+                held = chunk[whole:].copy()  # the chunk's memory may be used again
 
     def _run(
         self,
@@ -180,7 +207,7 @@ class MixtureKernels:
         k_padded, n_padded = self._kernel_parameters.means.shape
         slots: SlotStatistics | None = None
         total: SlotStatistics | None = None
-        for first, block in self.calls(rows, 1 if resp is None else 8 * n_components):
+        for first, block in self._aligned_calls(rows, 1 if resp is None else 8 * n_components):
             block_rows, n_slots = self._plan(len(block))
             if slots is None or len(slots.totals) != n_slots:
                 total = _merge(total, slots)

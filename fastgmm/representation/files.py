@@ -1,8 +1,10 @@
 """Which files are meant, and reading of `.npy` files."""
 
 import copy
+import errno
 import glob
 import math
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
-from .streams import Buffers, Part, Reader, check_table, chosen_columns
+from .streams import Part, Reader, check_table, chosen_columns
+
+MADV_POPULATE_READ = 22  # of Linux; Python has no name for it
+TAKEN_BYTES = 2**25  # mapped at a time where single rows are taken
 
 KINDS = {
     ".npy": "npy",
@@ -75,7 +80,10 @@ def _expanded(data: str | os.PathLike[str]) -> list[Path]:
 
 
 class NpyReader(Reader):
-    """A `.npy` file, read rather than mapped: what has been read does not stay in the memory of the process."""
+    """A `.npy` file, mapped window by window: what has been read does not stay in the memory of the process.
+
+    A window costs a twentieth of the time that copying it takes, if the file is in the page cache.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str | int] | None = None) -> None:
         self.origin, self._path = str(path), path
@@ -107,21 +115,36 @@ class NpyReader(Reader):
         """Whether `rows` gives rows."""
         return True
 
+    @property
+    def maps(self) -> bool:
+        """Whether blocks are the pages of the file as the system keeps them."""
+        is_float = self.dtype.kind == "f" and self.dtype.isnative and self.dtype.itemsize in (4, 8)
+        return is_float and self._columns is None and not self._fortran and self._offset % self.dtype.itemsize == 0
+
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield blocks of rows, read into memory of their own."""
+        """Yield blocks of rows."""
         assert self.n_rows is not None
         last = self._first + self.n_rows
-        buffers = Buffers(min(n_rows, self.n_rows), self._shape[1], self.dtype)
         with open(self._path, "rb", buffering=0) as file:
             for first in range(self._first, last, n_rows):
-                count = min(n_rows, last - first)
-                yield Part(self._chosen(self._block(file, first, buffers.take(count))), self.origin, first, owned=True)
+                block = self._window(file, first, min(n_rows, last - first))
+                yield Part(self._chosen(block), self.origin, first, owned=True)
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
-        """Return the rows of these indices."""
-        if not self._shape[0]:
-            return np.empty((0, self.n_features), self.dtype)
-        return self._chosen(np.asarray(self._mapped()[index + self._first]))
+        """Return the rows of these increasing indices."""
+        index = index + self._first
+        if self._fortran:
+            return self._chosen(np.asarray(self._mapped()[index]))
+        found = np.empty((len(index), self._shape[1]), self.dtype)
+        size = max(1, TAKEN_BYTES // (self._shape[1] * self.dtype.itemsize))
+        with open(self._path, "rb", buffering=0) as file:
+            while len(index):  # window by window: all pages that hold a row may be most of the file
+                first = int(index[0])
+                count = int(np.searchsorted(index, first + size))
+                _, rows = self._map(file, first, int(index[count - 1]) - first + 1)
+                found[-len(index) :][:count] = rows[index[:count] - first]
+                index = index[count:]
+        return self._chosen(found)
 
     def split(self, n_rows: int) -> list[Reader]:
         """Cut into stretches of rows."""
@@ -140,20 +163,34 @@ class NpyReader(Reader):
         )
         return mapped
 
-    def _block(self, file: Any, first: int, block: NDArray[Any]) -> NDArray[Any]:
-        """Fill a block with the rows from `first` on."""
+    def _window(self, file: Any, first: int, count: int) -> NDArray[Any]:
+        """These rows, which the system has read when this returns."""
         if self._fortran:
-            block[:] = self._mapped()[first : first + len(block)]
-            return block
-        view = block.reshape(-1).view(np.uint8)
-        file.seek(self._offset + first * self._shape[1] * self.dtype.itemsize)
-        done = 0
-        while done < len(view):
-            read = file.readinto(view[done:])
-            if not read:
-                raise SourceError(f"{self.origin} was cut off while it was read, in or after row {first}.")
-            done += read
-        return block
+            return np.ascontiguousarray(self._mapped()[first : first + count])
+        window, rows = self._map(file, first, count)
+        _read_into_memory(window, self.origin, first)
+        return rows
+
+    def _map(self, file: Any, first: int, count: int) -> tuple[mmap.mmap, NDArray[Any]]:
+        start = self._offset + first * self._shape[1] * self.dtype.itemsize
+        before = start % mmap.ALLOCATIONGRANULARITY
+        length = before + count * self._shape[1] * self.dtype.itemsize
+        try:
+            window = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start - before)
+        except ValueError:  # longer than the file
+            raise SourceError(f"{self.origin} was cut off while it was read, in or after row {first}.") from None
+        flat = np.frombuffer(window, self.dtype, count * self._shape[1], before)
+        return window, flat.reshape(count, self._shape[1])
 
     def _chosen(self, block: NDArray[Any]) -> NDArray[Any]:
         return block if self._columns is None else np.ascontiguousarray(block[:, self._columns])
+
+
+def _read_into_memory(window: mmap.mmap, origin: str, first: int) -> None:
+    """Read the pages of a window now, in this thread, so that the threads that compute need not wait for them."""
+    try:
+        window.madvise(MADV_POPULATE_READ)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise SourceError(f"{origin} cannot be read in or after row {first}: {error}") from error
+        np.frombuffer(window, np.uint8)[:: mmap.PAGESIZE].max()  # other systems, Linux before 5.14

@@ -18,6 +18,8 @@ from .source import Source, read_dtype, rows_per_block, rows_per_part
 
 Table = NDArray[Any]
 
+MAPPED = 4  # times as many rows in a block of mapped pages: the threads meet less often
+
 
 @dataclass(frozen=True)
 class Part:
@@ -95,6 +97,11 @@ class Reader(ABC):
     @property
     def random_access(self) -> bool:
         """Whether `rows` gives rows."""
+        return False
+
+    @property
+    def maps(self) -> bool:
+        """Whether blocks are the pages of a file as the system keeps them: they cost next to nothing."""
         return False
 
     def split(self, n_rows: int) -> "list[Reader]":
@@ -232,7 +239,8 @@ class StreamSource(Source):
         return self.counts
 
     def _block_rows(self) -> int:
-        return self._batch_rows or rows_per_block(self.n_features, self.dtype)
+        size = self._batch_rows or rows_per_block(self.n_features, self.dtype)
+        return size * MAPPED if self.reader.maps and not self._skips and self._batch_rows is None else size
 
     def _parts(self) -> Iterator[Part]:
         """What the reader gives, checked, without bad rows if they are left out."""
@@ -348,6 +356,11 @@ class Chained(Reader):
     def random_access(self) -> bool:
         """Whether `rows` gives rows."""
         return all(reader.random_access for reader in self.readers)
+
+    @property
+    def maps(self) -> bool:
+        """Whether blocks are the pages of a file as the system keeps them."""
+        return all(reader.maps for reader in self.readers)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield the rows of one reader after the other."""
