@@ -176,8 +176,9 @@ def test_empty_components_are_reported():
 def test_a_constant_column_is_named_and_gets_the_ridge_as_variance(covariance_type, blobs):
     X, labels = blobs
     settings = {"covariance_type": covariance_type, "init_params": labels}
-    with pytest.warns(ConstantColumnWarning, match=r"column 1\b"):
+    with pytest.warns(ConstantColumnWarning, match=r"column 1\b") as seen:
         model = GaussianMixture(3, **settings).fit(np.insert(X, 1, 2.5, axis=1))
+    assert [warning.filename for warning in seen] == [__file__]  # the line that calls fit
     others = GaussianMixture(3, **settings).fit(X)
     np.testing.assert_allclose(np.delete(model.means_, 1, axis=1), others.means_, rtol=1e-9)
     np.testing.assert_array_equal(model.means_[:, 1], 2.5)

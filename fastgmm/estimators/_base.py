@@ -156,6 +156,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 "using this estimator."
             )
 
+    def __sklearn_tags__(self) -> Any:
+        """scikit-learn's description of what the estimator takes: NaN only where it stands for a missing value."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = getattr(self, "missing", "raise") == "em"
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that define a usable model are there, fitted or set by hand."""
         return all(hasattr(self, name) for name in self._defining)
