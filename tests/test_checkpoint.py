@@ -28,6 +28,7 @@ from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.files import FormatError
 from fastgmm.model.missing import MissingPass
 from fastgmm.model.resumable import restore, state_of
+from fastgmm.optimization import variational
 from tests.conftest import ROOT
 
 RNG = np.random.default_rng(0)
@@ -120,6 +121,38 @@ def test_variational_components_that_sit_passes_out_go_on_to_the_same_bits(covar
     settings = {"covariance_type": covariance_type, "weight_concentration_prior": 1e-3}
     settings["init_params"] = (np.arange(240) >= 120).astype(int)  # three of five components have no rows
     check_resumption(lambda: BayesianGaussianMixture(n_components=5, tol=0, max_iter=12, **settings), rows)
+
+
+@pytest.mark.parametrize("done", [1, 9, 10, 11, 19])
+def test_variational_components_sit_the_same_passes_out_as_without_an_interruption(done, monkeypatch):
+    """The bits of the others do not tell: they do not notice who sits out."""
+    taking_part = []
+    subset = variational._subset
+    monkeypatch.setattr(variational, "_subset", lambda p, alive: taking_part.append(alive.tolist()) or subset(p, alive))
+    rows = RNG.normal(size=(240, 2)) + 50 * (np.arange(240) >= 120)[:, None]
+    start = (np.arange(240) >= 120).astype(int)
+    settings = {"weight_concentration_prior": 1e-3, "init_params": start, "tol": 0.0, "max_iter": 22}
+    quietly(BayesianGaussianMixture(n_components=5, **settings), rows)
+    whole = taking_part.copy()
+    assert [all(alive) for alive in whole] == [number % variational.FULL_PASS_EVERY == 0 for number in range(22)]
+    first = BayesianGaussianMixture(n_components=5, checkpoint="c", callback=stopping_at(done), **settings)
+    with pytest.raises(StoppedError):
+        quietly(first, rows)
+    taking_part.clear()
+    quietly(BayesianGaussianMixture(n_components=5, checkpoint="c", resume=True, **settings), rows)
+    assert taking_part == whole[done:]
+
+
+@pytest.mark.parametrize("gone", ["_alive", "_passes"])
+def test_a_checkpoint_that_does_not_tell_who_sits_out_is_a_format_error(gone):
+    settings = {"n_components": 3, "random_state": 0, "max_iter": 5, "tol": 0.0, "checkpoint": "c"}
+    with pytest.raises(StoppedError):
+        quietly(BayesianGaussianMixture(callback=stopping_at(3), **settings))
+    fingerprint, state = checkpoints.read_checkpoint("c", _kinds())
+    del state["parts"]["iteration"][gone]
+    checkpoints.write_checkpoint("c", fingerprint, state, keep=False)
+    with pytest.raises(FormatError, match=rf"does not hold what this fit needs: KeyError\('{gone}'\)"):
+        quietly(BayesianGaussianMixture(resume=True, **settings))
 
 
 @pytest.mark.parametrize("shared_noise", [True, False])

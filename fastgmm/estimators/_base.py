@@ -101,7 +101,11 @@ else:
         """fastgmm's and scikit-learn's error at once."""
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator):
+class DensityEstimator(DensityMixin, BaseEstimator):
+    """An estimator of a density among scikit-learn's: its parameters are read, set and cloned as theirs are."""
+
+
+class MixtureEstimator(DensityEstimator):
     """What every mixture estimator does alike: read rows, predict, score, sample."""
 
     weights_: NDArray[Any]

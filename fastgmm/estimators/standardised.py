@@ -9,6 +9,7 @@ from ..model import files
 from ..model.files import ModelReader, StrPath, fail
 from ..model.persistence import STANDARDISATION, check_standardisation, read_standardisation
 from ..representation.scaling import Standardisation
+from ._base import DensityEstimator
 from ._persistence import Packed, Saveable
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
 from .factor_mixture import MixtureOfFactorAnalyzers
@@ -19,7 +20,7 @@ MIXTURES: dict[str, type[Any]] = {
 }
 
 
-class StandardisedMixture(Saveable):
+class StandardisedMixture(Saveable, DensityEstimator):
     """A mixture of rows whose columns are brought to mean 0 and variance 1 first, in the original units outside.
 
     Columns in different units then weigh the same in the start, in `reg_covar` and in `noise_floor`. Densities are
@@ -52,6 +53,10 @@ class StandardisedMixture(Saveable):
         """Fit the standardisation, then the mixture to the standardised rows; weights count in the mixture only."""
         self.mixture.fit(self.standardisation.fit(X).transform(X), y, sample_weight)
         return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the mixture is there; the standardisation comes with it."""
+        return bool(self.mixture.__sklearn_is_fitted__())
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable component of each row, shape (n_samples,)."""
