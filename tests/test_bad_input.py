@@ -48,6 +48,17 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column(dtype, value, wor
     assert X.tobytes() == before
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_no_kernel_hides_a_value_that_is_not_finite(covariance_type, dtype, value, blobs):
+    X = blobs[0].astype(dtype)
+    fitted = GaussianMixture(3, covariance_type=covariance_type, init_params=blobs[1]).fit(X)
+    X[599, 1] = value
+    for reader in READERS:
+        with pytest.raises(ValueError, match=r"(?s)row 599\b.*column 1\b"):
+            getattr(fitted, reader)(X)
+
+
 def test_the_first_bad_value_is_named_in_any_memory_layout(blobs):
     X = blobs[0].copy()
     X[400, 0] = X[70, 2] = X[71, 1] = np.nan

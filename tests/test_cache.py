@@ -4,16 +4,15 @@ import itertools
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.permissions import BOUND, read_only_folder
 
 FIT = """
 import json, os, sys
@@ -142,36 +141,6 @@ def test_a_fit_goes_by_the_processor_that_is_named(filled, tmp_path):
 # ---- folders that cannot be written ----
 
 
-@contextmanager
-def read_only(folder):
-    """The folder and what is in it, as a user without special rights finds it whose permissions say read-only."""
-    paths = [folder, *folder.rglob("*")]
-    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
-    for path in paths:
-        path.chmod(modes[path] & ~0o222)
-    try:
-        yield folder
-    finally:
-        for path in paths:
-            path.chmod(modes[path])
-
-
-# Permissions bind the superuser too, once a process can no longer override them. The interpreter then starts again,
-# because giving up the right takes effect for the next program.
-BOUND = """
-import ctypes, os, sys
-if os.geteuid() == 0 and not os.environ.pop("BOUND", None):
-    libc = ctypes.CDLL(None, use_errno=True)
-    for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
-        if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
-            sys.exit(f"cannot give up capability {capability}: {os.strerror(ctypes.get_errno())}")
-    os.execve(sys.executable, sys.orig_argv, os.environ | {"BOUND": "1"})
-try:
-    open("probe", "w")
-    sys.exit("the folder is not read-only")
-except PermissionError:
-    pass
-"""
 # As where a container is run as a number that its password database does not hold.
 UNKNOWN_USER = """
 import pwd
@@ -184,7 +153,7 @@ HOME = ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "FASTGMM_CACHE")
 
 def test_a_read_only_installation_without_a_home_fits_and_warns_once(tmp_path):
     package = shutil.copytree(ROOT / "fastgmm", tmp_path / "fastgmm", ignore=shutil.ignore_patterns("__pycache__"))
-    with read_only(tmp_path):
+    with read_only_folder(tmp_path):
         before = written(tmp_path)
         code = BOUND + UNKNOWN_USER + FIT
         out, err = run(code, "float64", cwd=tmp_path, without=HOME, PYTHONPATH=tmp_path, PYTHONWARNINGS="always")
@@ -204,7 +173,7 @@ def test_a_user_without_a_home_gets_no_folder_named_after_the_tilde(tmp_path):
 
 
 def test_a_read_only_home_warns_once(tmp_path):
-    with read_only(tmp_path):
+    with read_only_folder(tmp_path):
         environment = {"HOME": tmp_path, "PYTHONWARNINGS": "always"}
         out, err = run(BOUND + SUMMARY, "float64", cwd=tmp_path, without=HOME[1:], **environment)
     assert out == SUMMARY_OUT
@@ -216,7 +185,7 @@ def test_a_read_only_cache_that_was_filled_before_is_used(tmp_path):
     run(SUMMARY, "float64", FASTGMM_CACHE=tmp_path)
     hits = "\nprint(sum(columns.summarise_columns_slot.stats.cache_hits.values()))"
     settings = {"cwd": tmp_path, "FASTGMM_CACHE": tmp_path, "PYTHONWARNINGS": "always"}
-    with read_only(tmp_path):
+    with read_only_folder(tmp_path):
         out, err = run(BOUND + SUMMARY + hits, "float64", **settings)
         assert (out.splitlines(), err) == ([SUMMARY_OUT, "1"], "")
         out, err = run(BOUND + SUMMARY + hits, "float32", "float64", **settings)

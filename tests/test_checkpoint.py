@@ -30,6 +30,7 @@ from fastgmm.model.missing import MissingPass
 from fastgmm.model.resumable import restore, state_of
 from fastgmm.optimization import variational
 from tests.conftest import ROOT
+from tests.permissions import BOUND, read_only_folder
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 3)) + np.repeat([[0, 0, 0], [2, 1, 0], [0, 2, 2]], 80, axis=0)
@@ -450,14 +451,21 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_last_checkpoint(monkeypat
     assert sorted(os.listdir()) == ["c", "c.previous"]
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="folders are read-only by their mode")
-def test_a_read_only_folder_warns_once_and_the_fit_goes_on():
-    os.mkdir("closed")
-    os.chmod("closed", 0o500)
-    model = GaussianMixture(3, random_state=0, checkpoint="closed/c", checkpoint_every=1)
-    with pytest.warns(RuntimeWarning, match="closed/c: .*Permission denied"):
-        model.fit(X)
-    assert model.converged_
+READ_ONLY = """
+import numpy as np
+from fastgmm import GaussianMixture
+print(GaussianMixture(3, random_state=0, checkpoint="c", checkpoint_every=1).fit(np.load("X.npy")).converged_)
+"""
+
+
+def test_a_read_only_folder_warns_once_and_the_fit_goes_on(tmp_path):
+    np.save("X.npy", X)
+    with read_only_folder(tmp_path):
+        code = BOUND + READ_ONLY
+        environment = _environment() | {"PYTHONWARNINGS": "always"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+    assert done.stderr.count("Warning") == done.stderr.count("c: [Errno 13] Permission denied") == 1
 
 
 def test_a_folder_that_does_not_exist_warns_and_the_fit_goes_on():
@@ -683,6 +691,12 @@ def test_the_command_goes_on_from_a_checkpoint(run):
     code, _, err = run(*FIT, "-o", "d.safetensors", "--max-iter", 6, *long, "-k", 4)
     assert code == 1
     assert "n_components was 3 and is 4" in err
+
+
+def test_a_checkpoint_that_cannot_be_written_is_no_failure_of_the_command(run):
+    code, _, err = run(*FIT, "-o", "m.safetensors", "--tol", 0.1, "--checkpoint", "nowhere/c", "--strict")
+    assert (code, err.count("No checkpoint can be written to nowhere/c")) == (0, 1)
+    assert os.path.exists("m.safetensors")
 
 
 def test_strict_exits_with_3_when_the_fit_did_not_converge(run):

@@ -21,10 +21,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import numba, numpy as np
 from fastgmm import GaussianMixture
 
-def fingerprint(seed):
+def fingerprint(seed, n_jobs=None):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(20000, 3)) + 4 * rng.integers(0, 3, size=(20000, 1))
-    model = GaussianMixture(3, random_state=0, tol=1e-2).fit(X)
+    model = GaussianMixture(3, random_state=0, tol=1e-2, n_jobs=n_jobs).fit(X)
     return hashlib.sha256(model.means_.tobytes() + model.covariances_.tobytes()).hexdigest()
 """
 
@@ -121,6 +121,17 @@ def test_prange_and_the_pool_run_the_same_machine_code():
     outputs = {run(body, FASTGMM_ENGINE=engine).stdout for engine in ("prange", "pool")}
     assert len(outputs) == 1
     assert len(outputs.pop().strip()) == 64
+
+
+def test_one_to_eight_threads_of_either_scheduler_find_the_same_bits():
+    body = """
+found = set()
+for os.environ["FASTGMM_ENGINE"] in ("prange", "pool"):
+    found |= {fingerprint(0, n_jobs) for n_jobs in (1, 2, 3, 4, 8)}
+print(numba.config.NUMBA_NUM_THREADS, len(found))
+"""
+    result = run(body, NUMBA_NUM_THREADS="8")
+    assert result.stdout.split() == ["8", "1"], result.stderr
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
