@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def available_threads() -> int:
-    """Processors this process may use: its affinity mask, capped by its control group's quota (Linux)."""
+    """Processors this process may use: its affinity mask, capped by its control group's quota (Linux).
+
+    And by LOKY_MAX_CPU_COUNT, as in joblib and scikit-learn. NUMBA_NUM_THREADS, which joblib sets in its worker
+    processes to their share (`inner_max_num_threads`), caps what a pass uses whatever `n_jobs` is.
+    """
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -17,6 +21,8 @@ def available_threads() -> int:
         count = min(count, max(1, int(quota) // int(period)))
     except (OSError, ValueError):  # no control group, or the word "max"
         pass
+    with suppress(KeyError, ValueError):  # not set, or not to a number
+        count = min(count, max(1, int(os.environ["LOKY_MAX_CPU_COUNT"])))
     return count
 
 

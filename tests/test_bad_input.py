@@ -48,6 +48,17 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column(dtype, value, wor
     assert X.tobytes() == before
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_no_kernel_hides_a_value_that_is_not_finite(covariance_type, dtype, value, blobs):
+    X = blobs[0].astype(dtype)
+    fitted = GaussianMixture(3, covariance_type=covariance_type, init_params=blobs[1]).fit(X)
+    X[599, 1] = value
+    for reader in READERS:
+        with pytest.raises(ValueError, match=r"(?s)row 599\b.*column 1\b"):
+            getattr(fitted, reader)(X)
+
+
 def test_the_first_bad_value_is_named_in_any_memory_layout(blobs):
     X = blobs[0].copy()
     X[400, 0] = X[70, 2] = X[71, 1] = np.nan
@@ -176,8 +187,9 @@ def test_empty_components_are_reported():
 def test_a_constant_column_is_named_and_gets_the_ridge_as_variance(covariance_type, blobs):
     X, labels = blobs
     settings = {"covariance_type": covariance_type, "init_params": labels}
-    with pytest.warns(ConstantColumnWarning, match=r"column 1\b"):
+    with pytest.warns(ConstantColumnWarning, match=r"column 1\b") as seen:
         model = GaussianMixture(3, **settings).fit(np.insert(X, 1, 2.5, axis=1))
+    assert [warning.filename for warning in seen] == [__file__]  # the line that calls fit
     others = GaussianMixture(3, **settings).fit(X)
     np.testing.assert_allclose(np.delete(model.means_, 1, axis=1), others.means_, rtol=1e-9)
     np.testing.assert_array_equal(model.means_[:, 1], 2.5)

@@ -28,8 +28,10 @@ from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.files import FormatError
 from fastgmm.model.missing import MissingPass
 from fastgmm.model.resumable import restore, state_of
+from fastgmm.optimization import variational
 from fastgmm.representation.source import ArraySource
 from tests.conftest import ROOT
+from tests.permissions import BOUND, read_only_folder
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 3)) + np.repeat([[0, 0, 0], [2, 1, 0], [0, 2, 2]], 80, axis=0)
@@ -121,6 +123,38 @@ def test_variational_components_that_sit_passes_out_go_on_to_the_same_bits(covar
     settings = {"covariance_type": covariance_type, "weight_concentration_prior": 1e-3}
     settings["init_params"] = (np.arange(240) >= 120).astype(int)  # three of five components have no rows
     check_resumption(lambda: BayesianGaussianMixture(n_components=5, tol=0, max_iter=12, **settings), rows)
+
+
+@pytest.mark.parametrize("done", [1, 9, 10, 11, 19])
+def test_variational_components_sit_the_same_passes_out_as_without_an_interruption(done, monkeypatch):
+    """The bits of the others do not tell: they do not notice who sits out."""
+    taking_part = []
+    subset = variational._subset
+    monkeypatch.setattr(variational, "_subset", lambda p, alive: taking_part.append(alive.tolist()) or subset(p, alive))
+    rows = RNG.normal(size=(240, 2)) + 50 * (np.arange(240) >= 120)[:, None]
+    start = (np.arange(240) >= 120).astype(int)
+    settings = {"weight_concentration_prior": 1e-3, "init_params": start, "tol": 0.0, "max_iter": 22}
+    quietly(BayesianGaussianMixture(n_components=5, **settings), rows)
+    whole = taking_part.copy()
+    assert [all(alive) for alive in whole] == [number % variational.FULL_PASS_EVERY == 0 for number in range(22)]
+    first = BayesianGaussianMixture(n_components=5, checkpoint="c", callback=stopping_at(done), **settings)
+    with pytest.raises(StoppedError):
+        quietly(first, rows)
+    taking_part.clear()
+    quietly(BayesianGaussianMixture(n_components=5, checkpoint="c", resume=True, **settings), rows)
+    assert taking_part == whole[done:]
+
+
+@pytest.mark.parametrize("gone", ["_alive", "_passes"])
+def test_a_checkpoint_that_does_not_tell_who_sits_out_is_a_format_error(gone):
+    settings = {"n_components": 3, "random_state": 0, "max_iter": 5, "tol": 0.0, "checkpoint": "c"}
+    with pytest.raises(StoppedError):
+        quietly(BayesianGaussianMixture(callback=stopping_at(3), **settings))
+    fingerprint, state = checkpoints.read_checkpoint("c", _kinds())
+    del state["parts"]["iteration"][gone]
+    checkpoints.write_checkpoint("c", fingerprint, state, keep=False)
+    with pytest.raises(FormatError, match=rf"does not hold what this fit needs: KeyError\('{gone}'\)"):
+        quietly(BayesianGaussianMixture(resume=True, **settings))
 
 
 @pytest.mark.parametrize("shared_noise", [True, False])
@@ -418,14 +452,21 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_last_checkpoint(monkeypat
     assert sorted(os.listdir()) == ["c", "c.previous"]
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="folders are read-only by their mode")
-def test_a_read_only_folder_warns_once_and_the_fit_goes_on():
-    os.mkdir("closed")
-    os.chmod("closed", 0o500)
-    model = GaussianMixture(3, random_state=0, checkpoint="closed/c", checkpoint_every=1)
-    with pytest.warns(RuntimeWarning, match="closed/c: .*Permission denied"):
-        model.fit(X)
-    assert model.converged_
+READ_ONLY = """
+import numpy as np
+from fastgmm import GaussianMixture
+print(GaussianMixture(3, random_state=0, checkpoint="c", checkpoint_every=1).fit(np.load("X.npy")).converged_)
+"""
+
+
+def test_a_read_only_folder_warns_once_and_the_fit_goes_on(tmp_path):
+    np.save("X.npy", X)
+    with read_only_folder(tmp_path):
+        code = BOUND + READ_ONLY
+        environment = _environment() | {"PYTHONWARNINGS": "always"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+    assert done.stderr.count("Warning") == done.stderr.count("c: [Errno 13] Permission denied") == 1
 
 
 def test_a_folder_that_does_not_exist_warns_and_the_fit_goes_on():
@@ -651,6 +692,12 @@ def test_the_command_goes_on_from_a_checkpoint(run):
     code, _, err = run(*FIT, "-o", "d.safetensors", "--max-iter", 6, *long, "-k", 4)
     assert code == 1
     assert "n_components was 3 and is 4" in err
+
+
+def test_a_checkpoint_that_cannot_be_written_is_no_failure_of_the_command(run):
+    code, _, err = run(*FIT, "-o", "m.safetensors", "--tol", 0.1, "--checkpoint", "nowhere/c", "--strict")
+    assert (code, err.count("No checkpoint can be written to nowhere/c")) == (0, 1)
+    assert os.path.exists("m.safetensors")
 
 
 def test_strict_exits_with_3_when_the_fit_did_not_converge(run):

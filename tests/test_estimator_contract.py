@@ -16,9 +16,10 @@ from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers
 from fastgmm.exceptions import ConvergenceWarning, NotFittedError
 from tests import reference
 
@@ -377,6 +378,28 @@ def test_sample_weight_can_be_requested_for_metadata_routing():
     assert requests.score.requests["sample_weight"] is True
 
 
-@parametrize_with_checks([GaussianMixture()])
+@pytest.mark.parametrize(
+    "model",
+    [
+        GaussianMixture(),
+        GaussianMixture(missing="em"),
+        BayesianGaussianMixture(),
+        MixtureOfFactorAnalyzers(),
+        MixtureOfFactorAnalyzers(missing="em"),
+    ],
+)
+def test_the_tag_that_nan_is_allowed_tells_the_truth(model, blobs):
+    X = blobs[0].copy()
+    X[0, 0] = np.nan
+    allowed = get_tags(model).input_tags.allow_nan
+    assert allowed == (getattr(model, "missing", "raise") == "em")
+    if allowed:
+        assert np.isfinite(model.fit(X).score(X))
+    else:
+        with pytest.raises(ValueError, match="NaN"):
+            model.fit(X)
+
+
+@parametrize_with_checks([GaussianMixture(), GaussianMixture(missing="em")])
 def test_scikit_learns_own_estimator_checks_pass(estimator, check):
     check(estimator)

@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastgmm
 from fastgmm import GaussianMixture
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
-from fastgmm.exceptions import ConvergenceWarning, EmptyComponentWarning, InvalidParameterError, NotFittedError
+from fastgmm.exceptions import (
+    ConstantColumnWarning,
+    ConvergenceWarning,
+    EmptyComponentWarning,
+    InvalidParameterError,
+    NotFittedError,
+)
+from fastgmm.images import ImageGenerator
 from fastgmm.optimization.clustering import BlockedSample, Nearest, kmeans_plusplus
 from tests.conftest import read_only
 from tests.reference_factor_mixture import covariance, log_likelihood, responsibilities
@@ -260,7 +268,10 @@ def test_fit_predict_gives_the_labels_of_predict(rows):
 @pytest.mark.parametrize("n_components", [1, 2, 5])
 def test_identical_rows_leave_noise_at_its_floor(n_components, dtype):
     X = np.full((50, 6), 3.7, dtype)
-    model = Mixture(n_components, 2, noise_floor=1e-4, random_state=0).fit(X)
+    with pytest.warns(
+        ConstantColumnWarning, match="along column 0, column 1, column 2, column 3, column 4, column 5: its"
+    ):
+        model = Mixture(n_components, 2, noise_floor=1e-4, random_state=0).fit(X)
     np.testing.assert_allclose(model.means_, X[:n_components], rtol=1e-6)
     assert np.all(model.noise_variance_ >= dtype(1e-4))
     assert all(np.isfinite(getattr(model, name)).all() for name in ATTRIBUTES)
@@ -314,14 +325,34 @@ def test_a_component_without_rows_comes_back_to_life(rows):
 
 def test_a_constant_feature_has_the_noise_of_the_floor(rows):
     X = np.column_stack([rows, np.full(len(rows), 5.0)])
-    model = quietly(Mixture(2, 2, noise_floor=1e-3, random_state=0), X)
+    with pytest.warns(
+        ConstantColumnWarning, match=r"column 8: its fitted variance is noise_floor = 0.001, and"
+    ) as seen:
+        model = quietly(Mixture(2, 2, noise_floor=1e-3, random_state=0), X)
+    assert len(seen) == 1
+    assert Path(seen[0].filename) == Path(__file__)  # the line that calls fit
     np.testing.assert_allclose(model.means_[:, -1], 5.0, rtol=1e-9)
     assert np.all(model.noise_variance_[:, -1] == 1e-3)
 
 
+@pytest.mark.parametrize("settings", [{"noise_type": "isotropic"}, {"noise_prior": "auto"}, {"missing": "em"}])
+def test_constant_features_are_counted_and_pixels_may_be_constant(rows, settings):
+    X = np.column_stack([rows, np.ones((len(rows), 30))])
+    X[0, 0] = np.nan if "missing" in settings else X[0, 0]
+    variance = "noise_floor = 1e-06" if "missing" in settings else "noise alone"
+    with pytest.warns(
+        ConstantColumnWarning, match=f"column 26, column 27 and 10 more: its fitted variance is {variance}"
+    ):
+        quietly(Mixture(2, 2, random_state=0, max_iter=2, **settings), X)
+    images = np.zeros((40, 4, 4))
+    images[:, 1:3, 1:3] = np.random.default_rng(0).uniform(size=(40, 2, 2))
+    assert len(ImageGenerator(1, n_factors=1, random_state=0).fit(images).mixture_.weights_) == 1  # without a warning
+
+
 def test_the_floor_stays_above_what_float32_rounds_to_zero(rows):
     X = np.column_stack([rows, np.zeros(len(rows))]).astype(np.float32)
-    model = quietly(Mixture(2, 2, noise_floor=1e-60, random_state=0), X)
+    with pytest.warns(ConstantColumnWarning):
+        model = quietly(Mixture(2, 2, noise_floor=1e-60, random_state=0), X)
     assert np.all(model.noise_variance_ > 0)
     assert np.isfinite(model.score_samples(X)).all()
 
@@ -549,7 +580,7 @@ def test_one_gaussian_of_low_rank_scores_as_a_full_one(truth, rows, model):
     assert "MixtureOfFactorAnalyzers" in fastgmm.__all__
 
 
-@parametrize_with_checks([Mixture()])
+@parametrize_with_checks([Mixture(), Mixture(missing="em")])
 def test_scikit_learns_own_estimator_checks_pass(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

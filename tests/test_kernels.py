@@ -291,14 +291,6 @@ def test_types_compiled_in_different_processes_do_not_mix(tmp_path):
         np.testing.assert_array_equal(values, expected)
 
 
-# The smallest function that is kept on disk.
-ENTRY = """
-import numpy as np
-from fastgmm.kernels import columns, parallel
-parallel.run_slots(columns.summarise_columns_slot, 1, 0, np.ones((3, 1)), np.empty(0), np.zeros(1), np.empty((1, 5, 1)))
-"""
-
-
 def test_kernels_run_uncompiled_with_the_same_results():
     code = """
 import numpy as np
@@ -322,31 +314,3 @@ for t in ("full", "tied", "diag", "spherical"):
     assert compiled.keys() == set(TYPES)
     for covariance_type, values in compiled.items():
         np.testing.assert_allclose(values, interpreted[covariance_type], rtol=1e-9, atol=1e-12)
-
-
-def test_a_damaged_cache_is_replaced(tmp_path):
-    code = ENTRY
-    environment = {**os.environ, "FASTGMM_CACHE": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    (folder,) = tmp_path.iterdir()
-    files = sorted(folder.iterdir())
-    assert {path.suffix for path in files} == {".nbi", ".nbc"}
-    for damage in (b"", b"garbage"):
-        for path in files:
-            path.write_bytes(damage)
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-        assert all(len(path.read_bytes()) > 100 for path in files)
-
-
-def test_an_unwritable_cache_warns_once_and_compiles(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    code = ENTRY
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "FASTGMM_CACHE": str(blocked)},
-    )
-    assert result.stderr.count("cannot keep compiled code") == 1

@@ -99,3 +99,40 @@ def test_a_second_process_fits_within_a_second_from_the_cache(tmp_path):
     cold = float(run(FIRST_FIT, FASTGMM_CACHE=str(tmp_path)))
     warm = min(float(run(FIRST_FIT, FASTGMM_CACHE=str(tmp_path))) for _ in range(3))
     assert warm < 1.0 < cold
+
+
+GROWTH = """
+import os, warnings
+import numpy as np
+from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = rng.standard_normal((2000, 8)) + 4 * rng.integers(0, 3, (2000, 1))
+gappy = np.where(rng.random(X.shape) < 0.05, np.nan, X)
+same = {"random_state": 0, "max_iter": 5, "tol": 0}
+fits = [(GaussianMixture(3, covariance_type=t, **same), X.astype(dtype))
+        for t in ("full", "tied", "diag", "spherical") for dtype in (np.float64, np.float32)]
+fits += [(GaussianMixture(3, solver=s, **same), X) for s in ("hard", "annealed", "stepwise", "gradient")]
+fits += [
+    (GaussianMixture(3, acceleration="lbfgs", **same), X),
+    (GaussianMixture(3, missing="em", **same), gappy),
+    (GaussianMixture(3, noise=0.05, prior="conjugate", **same), X),
+    (BayesianGaussianMixture(n_components=3, **same), X),
+    (MixtureOfFactorAnalyzers(3, 2, **same), X),
+    (MixtureOfFactorAnalyzers(3, 2, missing="em", **same), gappy),
+]
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+for number in range(200 + len(fits)):
+    if number == 20 + len(fits):  # every kind of fit has been loaded and done once, and twenty more
+        before = resident()
+    model, rows = fits[number % len(fits)]
+    model.fit(rows)
+    model.predict(rows), model.score_samples(rows), model.sample(100)
+print(resident() - before)
+"""
+
+
+def test_two_hundred_fits_leave_no_memory_behind():
+    assert int(run(GROWTH)) < 5 * MIB

@@ -109,7 +109,11 @@ else:
         """fastgmm's and scikit-learn's error at once."""
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator):
+class DensityEstimator(DensityMixin, BaseEstimator):
+    """An estimator of a density among scikit-learn's: its parameters are read, set and cloned as theirs are."""
+
+
+class MixtureEstimator(DensityEstimator):
     """What every mixture estimator does alike: read rows, predict, score, sample."""
 
     weights_: NDArray[Any]
@@ -163,6 +167,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
                 "using this estimator."
             )
+
+    def __sklearn_tags__(self) -> Any:
+        """scikit-learn's description of what the estimator takes: NaN only where it stands for a missing value."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = getattr(self, "missing", "raise") == "em"
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that define a usable model are there, fitted or set by hand."""

@@ -23,6 +23,7 @@ Names = NDArray[Any] | None
 REG_COVAR_SHARE = 1e-2  # of a column's variance
 LARGEST = 1e150  # squares of larger spreads, and inverses of smaller ones, leave the float64 range
 SMALLEST = 1e-150
+MOST_NAMED = 20  # of constant columns, of which images have hundreds
 
 
 def check_columns(columns: ColumnSummary, names: Names) -> None:
@@ -45,6 +46,22 @@ def check_observed(columns: ColumnSummary, names: Names) -> None:
         raise ValueError(f"Column {name} has no values: all are missing. Drop it.")
 
 
+def warn_about_constant_columns(columns: ColumnSummary, variance: str, names: Names, stacklevel: int = 5) -> None:
+    """Warn of constant columns, naming what the fit takes for their variance.
+
+    `stacklevel` frames up is the user's call of `fit`.
+    """
+    constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
+    if constant:
+        more = f" and {len(constant) - MOST_NAMED} more" if len(constant) > MOST_NAMED else ""
+        warnings.warn(
+            f"X has no variance along column {', column '.join(constant[:MOST_NAMED])}{more}: its fitted variance is "
+            f"{variance}, and it tells the components nothing. Drop it.",
+            ConstantColumnWarning,
+            stacklevel=stacklevel,
+        )
+
+
 def warn_about_columns(
     columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False, stacklevel: int = 5
 ) -> None:
@@ -55,14 +72,7 @@ def warn_about_columns(
     """
     if reg_covar == 0:
         return
-    constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
-    if constant:
-        warnings.warn(
-            f"X has no variance along column {', column '.join(constant)}: its fitted variance is reg_covar = "
-            f"{reg_covar:g}, and it tells the components nothing. Drop it.",
-            ConstantColumnWarning,
-            stacklevel=stacklevel,
-        )
+    warn_about_constant_columns(columns, f"reg_covar = {reg_covar:g}", names, stacklevel + 1)
     share = np.full(len(columns.variance), 0.0)
     varying = ~columns.constant
     with np.errstate(divide="ignore"):

@@ -21,7 +21,7 @@ from ._factor_scoring import OBS_NOISE, FactorScoring
 from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 from ._progress import Callback
 from ._stacking import stacked
-from ._warnings import warn_about_result
+from ._warnings import warn_about_constant_columns, warn_about_result
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
 FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
@@ -115,9 +115,10 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
     >>> from fastgmm import MixtureOfFactorAnalyzers
     >>> from fastgmm.datasets import load_digits
     >>> X = load_digits()[0].reshape(-1, 64)
+    >>> X = X[:, X.std(axis=0) > 0]  # three pixels are always black
     >>> mixture = MixtureOfFactorAnalyzers(10, 4, noise_floor=1e-2, random_state=0, tol=0.1).fit(X)
     >>> mixture.loadings_.shape
-    (10, 64, 4)
+    (10, 61, 4)
     """
 
     _constraints = CONSTRAINTS
@@ -275,6 +276,9 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         if self.n_factors > source.n_features:
             raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
         columns, has_missing = self._summary(source, weight, self.missing == "em")
+        at_floor = self.noise_type == "diagonal" and self.noise_prior is None
+        variance = f"noise_floor = {self.noise_floor:g}" if at_floor else "noise alone"
+        warn_about_constant_columns(columns, variance, self._column_names())
         maximise = FactorMaximiser(
             self.noise_type == "isotropic", bool(self.shared_noise), float(self.noise_floor), self._prior(columns)
         )

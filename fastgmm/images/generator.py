@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..estimators._base import DensityEstimator
 from ..estimators._persistence import Packed, Saveable, check_settings, pack_settings
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..exceptions import InvalidParameterError, NotFittedError
@@ -22,7 +23,7 @@ from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
 FloatArray = npt.NDArray[np.float64]
 
 
-class ImageGenerator(Saveable):
+class ImageGenerator(Saveable, DensityEstimator):
     """A generative model of images: draw new ones, complete given ones, and score them by their exact density.
 
     Whatever the model, `score_samples` is the log-density of the pixels themselves. With labels, each label has its own

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..estimators.gaussian_mixture import GaussianMixture
-from ..exceptions import ConvergenceWarning, RegularizationWarning
+from ..exceptions import ConstantColumnWarning, ConvergenceWarning, RegularizationWarning
 from ..model.covariance import STRUCTURES
 from ..representation.pca import PCA
 
@@ -128,8 +128,10 @@ def joined(mixtures: list[MixtureOfFactorAnalyzers], priors: npt.NDArray[np.floa
 def _fit_quietly(mixture: Any, rows: Rows) -> Any:
     with warnings.catch_warnings():
         # Floor and reg_covar are meant to dominate the directions of least variance, and a likelihood that then falls
-        # a little is no news; running out of iterations is, and is reported below.
+        # a little is no news; nor is a pixel that is the same in all images. Running out of iterations is, and is
+        # reported below.
         warnings.simplefilter("ignore", RegularizationWarning)
+        warnings.simplefilter("ignore", ConstantColumnWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(rows)
     if mixture.stop_reason_ == "max_iter":

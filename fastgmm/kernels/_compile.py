@@ -7,7 +7,8 @@ tiles, whose code says itself what is fused.
 
 Cache. Numba keys a cached function by its own source file only, so an edit in a helper of another file leaves stale
 callers behind. Here the cache folder is keyed by a hash of every file in this package instead. `FASTGMM_CACHE=0`
-switches it off, `FASTGMM_CACHE=DIR` moves it; an unwritable folder or a damaged file never stops a fit.
+switches it off, `FASTGMM_CACHE=DIR` moves it; a folder filled beforehand may be read-only. An unwritable folder, a
+damaged file or other processes that compile at the same time never stop or change a fit.
 The files are pickles: whoever can write to the folder can run code, so never point it at a world-writable place.
 """
 
@@ -20,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
 
@@ -44,12 +45,15 @@ def source_hash() -> str:
 
 @cache
 def cache_folder() -> Path | None:
-    """Return the writable folder of cached machine code, or None (after one warning) where there is none."""
+    """Return the folder of cached machine code, or None (after one warning) where none can be kept or read."""
     setting = os.environ.get("FASTGMM_CACHE", "1")
     if setting == "0":
         return None
     if setting == "1":
         base = Path(os.environ.get("NUMBA_CACHE_DIR") or AppDirs("fastgmm", appauthor=False).user_cache_dir)
+        if base.parts[0] == "~":  # not a name of a folder: `expanduser` found no home
+            _warn_not_kept(base, "this user has no home folder")
+            return None
     else:
         base = Path(setting)
     folder = base / f"kernels-{source_hash()}"
@@ -57,14 +61,21 @@ def cache_folder() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        warnings.warn(
-            f"fastgmm cannot keep compiled code in {folder} ({error.strerror or error}); every process compiles "
-            "again. Set FASTGMM_CACHE to a writable folder, or to 0 to silence this.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
+        if not any(folder.glob(f"*{_MachineCode.suffix}")):
+            _warn_not_kept(folder, error.strerror or str(error))
+            return None
     return folder
+
+
+@cache
+def _warn_not_kept(folder: Path, reason: str) -> None:
+    """Warn, once, that what is compiled is lost."""
+    warnings.warn(
+        f"fastgmm cannot keep compiled code in {folder} ({reason}); every process compiles again what is not there. "
+        "Set FASTGMM_CACHE to a writable folder, or to 0 to silence this.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 class _Locator(_CacheLocator):
@@ -92,8 +103,53 @@ class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
+class _MachineCode(IndexDataCacheFile):
+    """One file for each function, signature and processor: a checksum, then Numba's pickle.
+
+    Numba itself numbers the files of a function and keeps an index of them. Two processes that compile different
+    signatures at once then take the same number, and the index of the one names the code of the other. Here the name
+    of a file is a hash of what it is for. The checksum covers that too: a file that is not exactly what was written for
+    this function, signature and processor counts as absent, and is written anew.
+    """
+
+    suffix = ".nbc"
+
+    def __init__(self, cache_path, filename_base, source_stamp):
+        super().__init__(cache_path, filename_base, source_stamp)
+        self._name = filename_base
+
+    def load(self, key):
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        checksum, data = content[:32], content[32:]
+        return pickle.loads(data) if checksum == self._checksum(key, data) else None
+
+    def save(self, key, data):
+        data = self._dump(data)
+        with self._open_for_write(self._path(key)) as file:
+            file.write(self._checksum(key, data) + data)
+
+    def flush(self):
+        for path in Path(self._cache_path).glob(f"{self._name}.*{self.suffix}"):
+            path.unlink(missing_ok=True)
+
+    def _identity(self, key):
+        """The types of a signature print all that tells them apart."""
+        return repr((self._version, self._source_stamp, key)).encode()
+
+    def _path(self, key):
+        return Path(
+            self._cache_path, f"{self._name}.{hashlib.sha256(self._identity(key)).hexdigest()[:16]}{self.suffix}"
+        )
+
+    def _checksum(self, key, data):
+        return hashlib.sha256(self._identity(key) + data).digest()
+
+
 class _Cache(FunctionCache):
-    """Numba's cache, except that damaged files are dropped and that closures are keyed by their qualified name.
+    """Numba's cache with files of our own, in which closures are keyed by their qualified name.
 
     Numba keys a closure by a pickle of its cells, which for compiled helpers differs in every process. Ours are told
     apart by `__qualname__` (see passes.py) and by the source hash.
@@ -101,32 +157,18 @@ class _Cache(FunctionCache):
 
     _impl_class = _CacheImpl
 
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = _MachineCode(self.cache_path, self._impl.filename_base, source_hash())
+
     def _index_key(self, sig, codegen):
         return (sig, codegen.magic_tuple())
-
-    def load_overload(self, sig, target_context):
-        try:
-            return super().load_overload(sig, target_context)
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            AttributeError,
-            ImportError,
-            IndexError,
-            ValueError,
-            TypeError,
-        ):
-            self.flush()
-            return None
 
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
-        except OSError:
-            self.disable()
-        except (pickle.UnpicklingError, EOFError, ValueError, TypeError):
-            self.flush()
-            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_not_kept(Path(self.cache_path), error.strerror or str(error))
 
 
 def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, by_address=False, name=None):
