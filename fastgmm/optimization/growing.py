@@ -4,8 +4,8 @@ Most iterations of a fit move the components to about where they belong, and a s
 determines parameters the less closely the smaller it is, so samples grow until a last one leaves little to be done
 (Meek, Thiesson and Heckerman, 2002, The learning-curve sampling method applied to model-based clustering, JMLR 2).
 
-Measured at 1,000,000 x 16 rows of 32 overlapping components, 6 seeds: 3 to 8 passes over all rows instead of 13 to 30,
-a third of the time, and final log-likelihoods as before (`python -m benchmarks run --profile large --kinds fit`).
+Measured at 1,000,000 x 16 rows of 32 overlapping components, full, 8 seeds: 4 to 14 passes over all rows instead of 15
+to 34, half the time (2.8 s, 5.7 s), and a log-likelihood 0.006 nats per row higher on average.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from .problem import FitProblem
 GROWTH = 4  # each sample against the one before
 SHARE = 8  # of the rows, the largest sample is at most one in so many
 MOST_STEPS = 40
-TOL = 1e-3  # nats per row
+PASSES = 2  # over as many rows as there are, at most, on all samples together
+TOL = 3e-4  # nats per row; with 1e-3 some fits ended 0.04 nats lower, with 1e-4 none higher
 ROWS_PER_FEATURE = 4  # the covariance of fewer rows than this for each feature is far from that of all rows
 
 
@@ -79,15 +80,15 @@ def sample_sizes(source: Source, first: int) -> list[int]:
 
 
 def grow(problem: FitProblem, parameters: MixtureParameters, drawn: DrawnRows, first: int) -> MixtureParameters:
-    """EM steps on samples of `drawn` that begin with `first` rows; looks at no more rows than there are in all.
+    """EM steps on samples of `drawn` that begin with `first` rows; they cost no more than PASSES iterations.
 
     Nothing is done where what is known of some rows would be lost in a sample (labels, noise), and a sample is passed
     over that has too few rows of a component, whose covariance might collapse on them.
     """
-    left = problem.source.n_samples
-    if left < SHARE * first or problem.labels is not None or problem.maximise.noise_bounds is not None:
+    n_samples = problem.source.n_samples
+    if n_samples < SHARE * first or problem.labels is not None or problem.maximise.noise_bounds is not None:
         return parameters
-    size = first
+    size, left = first, PASSES * n_samples
     while size <= drawn.size:
         parameters, n_steps = _fit_sample(problem, parameters, drawn.thinned(size), left // size)
         left -= n_steps * size

@@ -76,8 +76,12 @@ def initial_parameters(
     user: UserStart,
     random_state: np.random.RandomState,
     m_step: MStep,
+    alone: bool = False,
 ) -> MixtureParameters:
-    """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user gave."""
+    """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user gave.
+
+    Where there are many rows, steps of EM on samples of them follow, unless the start is wanted alone.
+    """
     structure = STRUCTURES[problem.covariance_type]
     if user.complete:
         assert user.weights is not None
@@ -90,7 +94,7 @@ def initial_parameters(
     else:
         statistics, drawn = initial_statistics(problem, init_params, random_state)
         parameters = m_step(statistics)
-        if drawn is not None and user.empty:
+        if drawn is not None and user.empty and not alone:
             parameters = grow(problem, parameters, drawn, sample_size(problem.n_components))
         if user.precisions_cholesky is not None:
             factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
