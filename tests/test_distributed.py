@@ -30,7 +30,9 @@ from fastgmm import (
     open_source,
 )
 from fastgmm.distributed import distribute
+from fastgmm.distributed.clusters import _compute_block
 from fastgmm.exceptions import InvalidParameterError, SourceError, WorkerError
+from fastgmm.model.expectation import accumulate_part
 from fastgmm.model.statistics import add_up
 from fastgmm.representation.wrappers import open_weighted
 from tests.conftest import read_only
@@ -343,6 +345,20 @@ def test_a_killed_worker_changes_nothing(rows, client):
         found = parameters_of(GaussianMixture(3, callback=kill, **settings).fit(array, executor=client))
     assert killed
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_block_that_travelled_gives_the_same_bits(covariance_type):
+    """Dask may leave it anywhere in the memory that it was received in."""
+    X = np.random.default_rng(0).standard_normal((400_000, 3))  # above 8 MiB
+    memory = np.empty(X.nbytes + 1, np.uint8)[1:]
+    moved = memory.view(np.float64).reshape(X.shape)
+    moved[:] = X
+    assert not moved.flags.aligned
+    mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(X[:1000])._parameters()
+    common = pickle.dumps((accumulate_part, (mixture, np.zeros(3), False)))
+    found = [_compute_block(rows, X.dtype, X.dtype, common, pickle.dumps((None,))) for rows in (X, moved)]
+    assert found[0].log_likelihood == found[1].log_likelihood
+    np.testing.assert_array_equal(found[0].sum_outer, found[1].sum_outer)
 
 
 def test_two_fits_at_once_on_one_client(rows, client):

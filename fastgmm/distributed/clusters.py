@@ -1,5 +1,6 @@
 """Dask clusters. This module knows Dask."""
 
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def connect(address: str) -> Any:
 class ClusterRunner:
     """Runs tasks on the workers of a Dask cluster.
 
-    A task is a pure function of a part and a payload, both of which are in its graph, and returns statistics: nothing
+    A task is a pure function of a part and of what it is sent, which are in its graph, and returns statistics: nothing
     that could be lost with a worker lives on one alone.
 
     Parameters
@@ -64,12 +65,18 @@ class ClusterRunner:
     def __init__(self, client: Any, dtype: np.dtype[Any], collection: Any = None) -> None:
         self._client, self._dtype, self._collection = client, dtype, collection
 
-    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
+    def __call__(
+        self, parts: Sequence[Any], dtype: np.dtype[Any], common: bytes, own: Iterator[tuple[Any, ...]]
+    ) -> Iterator[Any]:
         """Yield the results in the order of the parts."""
         import dask
 
         call = dask.delayed(_compute_block, pure=False)
-        calls = [call(part, self._dtype, dtype, payload) for part, payload in zip(parts, payloads, strict=True)]
+        shared = dask.delayed(common, pure=False)  # a task of its own, so that it travels once to each worker
+        calls = [
+            call(part, self._dtype, dtype, shared, pickle.dumps(values) if values else b"")
+            for part, values in zip(parts, own, strict=True)
+        ]
         futures = self._client.compute(calls, retries=RETRIES)
         try:
             for first in range(0, len(futures), GATHERED):
@@ -79,9 +86,10 @@ class ClusterRunner:
             raise
 
 
-def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], payload: bytes) -> Any:
-    source = part if isinstance(part, Source) else ArraySource(block_values(part, own_dtype))
-    return compute(source, dtype, payload)
+def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], common: bytes, own: bytes) -> Any:
+    # A block that came from another worker may lie anywhere in memory; unaligned it would be read in other portions.
+    source = part if isinstance(part, Source) else ArraySource(np.require(block_values(part, own_dtype), None, "CA"))
+    return compute(source, dtype, common, pickle.loads(own) if own else ())
 
 
 def spread_blocks(source: StreamSource, client: Any) -> SpreadSource:

@@ -23,11 +23,14 @@ class PoolRunner:
         n_workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
         self._ahead = AHEAD * int(n_workers)
 
-    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
+    def __call__(
+        self, parts: Sequence[Any], dtype: np.dtype[Any], common: bytes, own: Iterator[tuple[Any, ...]]
+    ) -> Iterator[Any]:
         """Yield the results in the order of the parts."""
         waiting: deque[tuple[Future[Any], tuple[Any, ...]]] = deque()
         try:
-            for call in zip(parts, (dtype,) * len(parts), payloads, strict=True):
+            for part, values in zip(parts, own, strict=True):
+                call = (part, dtype, common, values)
                 waiting.append((self._submit(call), call))
                 if len(waiting) == self._ahead:
                     yield self._result(*waiting.popleft())

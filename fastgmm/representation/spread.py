@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,8 +17,10 @@ Table = NDArray[Any]
 class Runner(Protocol):
     """What has workers compute; the parts are whatever it can hand to them."""
 
-    def __call__(self, parts: Sequence[Any], dtype: np.dtype[Any], payloads: Iterator[bytes]) -> Iterator[Any]:
-        """Yield `compute_part` of each part and its payload, in their order."""
+    def __call__(
+        self, parts: Sequence[Any], dtype: np.dtype[Any], common: bytes, own: Iterator[tuple[Any, ...]]
+    ) -> Iterator[Any]:
+        """Yield `compute_part` of each part, what all are sent and its own values, in their order."""
 
 
 class SpreadSource(Source):
@@ -42,7 +44,7 @@ class SpreadSource(Source):
         )
         self.n_skipped = 0
         if counts is None:
-            found = list(self._computed(_count, ((),) * len(parts)))
+            found = list(self._computed(_count, (), ((),) * len(parts)))
             counts = [n_rows for n_rows, _ in found]
             self.n_skipped = sum(n_skipped for _, n_skipped in found)
             for part, known in zip(parts, found, strict=True):
@@ -59,13 +61,13 @@ class SpreadSource(Source):
     def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
         """Yield task(part, *arguments, *values) of every part, computed by the workers, in order."""
         cuts = zip(self._starts[:-1], self._starts[1:], strict=True)
-        values = (tuple(None if array is None else array[first:last] for array in per_row) for first, last in cuts)
-        return self._computed(task, ((*arguments, *own) for own in values))
+        own = (tuple(None if array is None else array[first:last] for array in per_row) for first, last in cuts)
+        return self._computed(task, arguments, own)
 
     def chunks(self) -> Iterator[tuple[int, Table]]:
         """Yield (index of the first row, rows of a part), brought here: for what is not worth a task."""
         for number, first in enumerate(self._starts[:-1]):
-            for rows in self._computed(_rows, ((),), [self.parts[number]]):
+            for rows in self._computed(_rows, (), ((),), [self.parts[number]]):
                 yield int(first), rows
 
     def take(self, index: NDArray[np.int64]) -> Table:
@@ -73,8 +75,8 @@ class SpreadSource(Source):
         wanted, places = np.unique(index, return_inverse=True)
         bounds = np.searchsorted(wanted, self._starts)
         numbers = np.flatnonzero(np.diff(bounds))
-        arguments = ((wanted[bounds[i] : bounds[i + 1]] - self._starts[i],) for i in numbers)
-        found = list(self._computed(_take, arguments, [self.parts[int(i)] for i in numbers]))
+        own = ((wanted[bounds[i] : bounds[i + 1]] - self._starts[i],) for i in numbers)
+        found = list(self._computed(_take, (), own, [self.parts[int(i)] for i in numbers]))
         return np.concatenate(found)[places] if found else np.empty((0, self.n_features), self.dtype)
 
     def read_as(self, dtype: Any) -> "SpreadSource":
@@ -89,16 +91,22 @@ class SpreadSource(Source):
         part, own = self.parts[number], row - int(self._starts[number])
         return (part.place(own) if isinstance(part, Source) else "") or f"row {own} of part {number}"
 
-    def _computed(self, task: Callable[..., T], arguments: Any, parts: Sequence[Any] | None = None) -> Iterator[T]:
-        # One pickle per part rather than objects, into which a cluster's scheduler would look.
-        payloads = (pickle.dumps((task, own), pickle.HIGHEST_PROTOCOL) for own in arguments)
-        return self._run(self.parts if parts is None else parts, self.dtype, payloads)
+    def _computed(
+        self,
+        task: Callable[..., T],
+        arguments: tuple[Any, ...],
+        own: Iterable[tuple[Any, ...]],
+        parts: Sequence[Any] | None = None,
+    ) -> Iterator[T]:
+        # One pickle for all rather than objects, into which a cluster's scheduler would look.
+        common = pickle.dumps((task, arguments), pickle.HIGHEST_PROTOCOL)
+        return self._run(self.parts if parts is None else parts, self.dtype, common, iter(own))
 
 
-def compute_part(part: Source, dtype: np.dtype[Any], payload: bytes) -> Any:
-    """Do the task of a payload with a part: what a worker does."""
-    task, arguments = pickle.loads(payload)
-    return task(part.read_as(dtype), *arguments)
+def compute_part(part: Source, dtype: np.dtype[Any], common: bytes, own: tuple[Any, ...]) -> Any:
+    """Do a task with a part: what a worker does."""
+    task, arguments = pickle.loads(common)
+    return task(part.read_as(dtype), *arguments, *own)
 
 
 def _count(part: Source) -> tuple[int, int]:
