@@ -38,8 +38,8 @@ OWNERS = {
     "typer": {"cli"},
     "rich": {"_progress.py"},
     "pyarrow": {"representation/arrow.py", "representation/csv.py", "representation/parquet_output.py"},
-    "zarr": set(),
-    "h5py": set(),
+    "zarr": {"representation/stores.py"},
+    "h5py": {"representation/stores.py"},
     "dask": {"distributed/clusters.py"},
     "distributed": set(),
 }

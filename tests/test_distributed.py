@@ -202,12 +202,16 @@ def as_kind(kind, X, folder):
             np.savetxt(folder / f"{i}.csv", block, delimiter=",", header="a,b,c", comments="", fmt="%.17g")
     elif kind == "zarr":
         return zarr.create_array(str(folder / "x.zarr"), data=X, chunks=(400, D))
+    elif kind == "h5":
+        with h5py.File(folder / "x.h5", "w") as file:
+            file["x"] = X
+        return folder / "x.h5"
     else:
         return X
     return folder
 
 
-@pytest.mark.parametrize("kind", ["array", "npy", "npys", "parquet", "csv", "zarr"])
+@pytest.mark.parametrize("kind", ["array", "npy", "npys", "parquet", "csv", "zarr", "h5"])
 def test_processes_read_what_fits_read(rows, tmp_path, pool, kind):
     data = as_kind(kind, rows, tmp_path)
     model = GaussianMixture(3, random_state=0)

@@ -45,7 +45,7 @@ KINDS = [
     "stream",
     "zarr",
 ]
-KINDS += ["h5py", "dask", "frame", "chunks"]
+KINDS += ["h5py", "dask", "frame", "chunks", "zarr path", "h5 path"]
 
 
 class Chunks:
@@ -142,6 +142,12 @@ def as_kind(kind, X, folder):
         array = zarr.create_array(str(folder / "x.zarr"), shape=X.shape, chunks=(640, 2), dtype=X.dtype)
         array[:] = X
         return zarr.open_array(str(folder / "x.zarr"), mode="r")
+    if kind == "zarr path":
+        as_kind("zarr", X, folder)
+        return folder / "x.zarr"
+    if kind == "h5 path":
+        as_kind("h5py", X, folder).file.close()
+        return f"{folder / 'x.h5'}::x"
     if kind == "h5py":
         with h5py.File(folder / "x.h5", "w") as file:
             file.create_dataset("x", data=X, chunks=(512, 3))
@@ -667,10 +673,39 @@ def test_options_are_checked(X):
 
 
 def test_other_containers_are_named(tmp_path):
-    for name, remedy in (("x.h5", "h5py.File"), ("x.npz", "numpy.load")):
+    for name, message in (
+        ("x.h5", "is no usable HDF5 file"),
+        ("x.zarr", "is no usable Zarr store"),
+        ("x.npz", "numpy.load"),
+        ("x.npy::name", "only Zarr stores and HDF5 files"),
+    ):
         (tmp_path / name).touch()
-        with pytest.raises(SourceError, match=remedy):
+        with pytest.raises(SourceError, match=message):
             fitted(tmp_path / name)
+
+
+def test_arrays_of_stores_are_chosen_by_name(X, tmp_path):
+    root = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        for store in (root, file):
+            group = store.create_group("inner")
+            for parent, name, values in ((store, "line", X[:, 0]), (group, "x", X), (store, "y", X[:500, :2])):
+                array = (
+                    parent.create_dataset(name, shape=values.shape, dtype=values.dtype)
+                    if store is file
+                    else (parent.create_array(name, shape=values.shape, dtype=values.dtype))
+                )
+                array[:] = values
+    for path in (tmp_path / "g.zarr", tmp_path / "g.h5"):
+        assert np.array_equal(read_all(open_source(f"{path}::inner/x")), X)
+        assert np.array_equal(read_all(open_source(f"{path}::y", columns=[1])), X[:500, [1]])
+        with pytest.raises(SourceError, match=r"several of these.*'inner/x'.*choose with '.*::NAME'"):
+            open_source(path)
+        with pytest.raises(SourceError, match="none named 'z' of these"):
+            open_source(f"{path}::z")
+        with pytest.raises(FileNotFoundError, match="no file"):
+            open_source(f"{tmp_path / 'absent.h5'}::x")
+    assert open_source(str(tmp_path / "*.h5::y")).n_samples == 500
 
 
 def test_without_pyarrow_the_remedy_is_named(X, tmp_path):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        help="The rows: a .npy, CSV or Parquet file, a folder of such files, or a pattern in quotes ('data/*.parquet')."
+        help="The rows: a .npy, CSV, Parquet, HDF5 or Zarr file ('file.h5::name' for one of several arrays), a folder "
+        "of such files, or a pattern in quotes ('data/*.parquet')."
     ),
 ]
 Columns = Annotated[
@@ -66,7 +67,9 @@ def open_weighted_rows(
 
 
 def _check_data(data: str) -> None:
-    if not (Path(data).exists() or any(mark in data for mark in "*?[")):
+    from ..representation.files import split_name
+
+    if not (split_name(data)[0].exists() or any(mark in data for mark in "*?[")):
         raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
 
 

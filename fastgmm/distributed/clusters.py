@@ -88,7 +88,9 @@ class ClusterRunner:
 
 def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], common: bytes, own: bytes) -> Any:
     # A block that came from another worker may lie anywhere in memory; unaligned it would be read in other portions.
-    source = part if isinstance(part, Source) else ArraySource(np.require(block_values(part, own_dtype), None, "CA"))
+    source = (
+        part if isinstance(part, Source) else ArraySource(np.require(block_values(part, own_dtype), None, ["C", "A"]))
+    )
     return compute(source, dtype, common, pickle.loads(own) if own else ())
 
 

@@ -27,18 +27,22 @@ KINDS = {
     ".tsv.gz": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".zarr": "zarr",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
 }
-ELSEWHERE = {
-    ".zarr": "open the array and pass it: zarr.open_array(path, mode='r')",
-    ".h5": "open the data set and pass it: h5py.File(path)['name']",
-    ".hdf5": "open the data set and pass it: h5py.File(path)['name']",
-    ".npz": "load the array and pass it: numpy.load(path)['name']",
-}
+ELSEWHERE = {".npz": "load the array and pass it: numpy.load(path)['name']"}
+
+
+def split_name(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """Return the file, and the name of the array in it if one is asked for: `file::name`."""
+    file, mark, name = os.fspath(path).partition("::")
+    return Path(file), name if mark else None
 
 
 def kind_of(path: Path) -> str | None:
     """Return what kind of file a name stands for, or None."""
-    name = path.name.lower()
+    name = split_name(path)[0].name.lower()
     return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
 
 
@@ -64,18 +68,22 @@ def find_paths(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
 
 def _expanded(data: str | os.PathLike[str]) -> list[Path]:
     path = Path(data)
-    if path.is_dir() and path.suffix.lower() not in ELSEWHERE:
+    file, name = split_name(path)
+    if name is not None and kind_of(path) not in ("zarr", "hdf5"):
+        raise SourceError(f"{path}: only Zarr stores and HDF5 files hold arrays with names.")
+    if path.is_dir() and kind_of(path) is None:
         found = sorted(file for file in path.iterdir() if kind_of(file) is not None and not file.name.startswith("."))
         if not found:
             raise FileNotFoundError(f"{path} is a folder without files whose names end in {', '.join(KINDS)}.")
         return found
-    if path.exists():
+    if file.exists():
         return [path]
-    if glob.has_magic(str(path)):
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir())
+    if glob.has_magic(str(file)):
+        matched = map(Path, glob.glob(str(file), recursive=True))
+        found = sorted(match for match in matched if kind_of(match) == "zarr" or not match.is_dir())
         if not found:
             raise FileNotFoundError(f"No file matches {str(path)!r}.")
-        return found
+        return found if name is None else [Path(f"{match}::{name}") for match in found]
     raise FileNotFoundError(f"There is no file {str(path)!r}.")
 
 

@@ -26,9 +26,11 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     ----------
     data : path, list of paths, folder, pattern, or object
         Files: `.npy`; CSV (`.csv`, `.tsv`, gzipped too), whose first line is a header if one of its cells is no number;
-        Parquet (`.parquet`, `.pq`). Those of a folder or of a pattern such as 'data/*.parquet' are read in the order
-        of their names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data sets, Dask
-        arrays and frames; any object with a method `chunks()` that yields two-dimensional arrays anew at every call;
+        Parquet (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose arrays are chosen as
+        'file.h5::name' where there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in
+        the order of their names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data
+        sets, Dask arrays and frames; any object with a method `chunks()` that yields two-dimensional arrays anew at
+        every call;
         arrays and frames in memory.
     columns : list of str or int, optional
         The columns to read, by name or place, in this order; others are left alone.
@@ -131,6 +133,10 @@ def _file_reader(data: Any, columns: Columns) -> Reader:
     kind = kind_of(paths[0])
     if kind == "npy":
         make = NpyReader
+    elif kind in ("zarr", "hdf5"):
+        from .stores import StoreReader
+
+        make = StoreReader
     elif kind == "csv":
         from .csv import CsvReader
 
