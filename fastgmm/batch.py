@@ -24,8 +24,9 @@ from .estimators.standardised import StandardisedMixture
 from .images.generator import ImageGenerator
 from .images.output import generated_blocks, open_images_file
 from .model.files import StrPath
+from .representation.columns import Columns
 from .representation.open import open_source
-from .representation.output import Columns, check_output, open_output
+from .representation.output import check_output, open_output
 from .representation.source import ArraySource, Source
 
 BLOCK_ROWS = 2**18

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.files import StrPath
-from ..representation.output import Columns, open_output
+from ..representation.columns import Columns
+from ..representation.output import open_output
 from .folder import to_bytes
 from .generator import ImageGenerator
 

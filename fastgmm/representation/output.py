@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,32 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.files import StrPath, replace_atomically
+from .columns import Columns, Write
 
 SUFFIXES = (".npy", ".parquet")
-Write = Callable[..., None]  # takes the next rows: an array for each `Columns`
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of one dtype, whose values come in one array.
-
-    Attributes
-    ----------
-    names : sequence of str
-        In a Parquet file, one for each value of a row; a `.npy` file has no names.
-    dtype : dtype
-    shape : tuple of int
-        Of a row of the array: () for one column, (n,) for n, the shape of an image for its pixels.
-    """
-
-    names: Sequence[str]
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...] = ()
-
-    @property
-    def count(self) -> int:
-        """Values in a row."""
-        return math.prod(self.shape)
 
 
 def check_output(path: StrPath, overwrite: bool) -> Path:

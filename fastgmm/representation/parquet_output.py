@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .output import Columns, Write
+from .columns import Columns, Write
 
 GROUP_ROWS = 2**17
 GROUP_VALUES = 2**22  # wide tables have shorter groups: this many values, 32 MiB of float64, are in memory
