@@ -9,7 +9,7 @@ from ..model.covariance import EPS
 from ..model.parameters import MixtureParameters
 from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
-from .initialization import sample_index
+from .growing import sample_index
 from .problem import FitProblem
 
 CANDIDATES = 2000  # rows that a new place is chosen from

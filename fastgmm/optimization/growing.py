@@ -70,6 +70,18 @@ def spread_rows(source: Source, size: int, rng: np.random.Generator) -> NDArray[
     return rows_of_nodes(spread(n_nodes, size, rng), level)
 
 
+def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of the rows a start looks at, increasing, all of positive weight.
+
+    One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data
+    sorted by cluster are represented evenly, and without weights neither time nor memory depend on n_samples.
+    """
+    if problem.sample_weight is None:
+        return spread_rows(problem.source, min(problem.source.n_samples, size), rng)
+    eligible = np.flatnonzero(problem.sample_weight > 0)
+    return eligible[spread(len(eligible), min(len(eligible), size), rng)]
+
+
 def sample_sizes(source: Source, first: int) -> list[int]:
     """Sizes of the growing samples, of which `first` is what a start looks at; of few rows there is that one alone."""
     largest = min(source.n_samples // SHARE, reservoir_size(source.n_features) // 2)
@@ -79,20 +91,24 @@ def sample_sizes(source: Source, first: int) -> list[int]:
     return sizes
 
 
-def grow(problem: FitProblem, parameters: MixtureParameters, drawn: DrawnRows, first: int) -> MixtureParameters:
-    """EM steps on samples of `drawn` that begin with `first` rows; they cost no more than PASSES iterations.
+def grow(problem: FitProblem, parameters: MixtureParameters, drawn: DrawnRows) -> MixtureParameters:
+    """EM steps on growing samples, of which `drawn` is the first; they cost no more than PASSES iterations.
 
     Nothing is done where what is known of some rows would be lost in a sample (labels, noise), and a sample is passed
     over that has too few rows of a component, whose covariance might collapse on them.
     """
     n_samples = problem.source.n_samples
-    if n_samples < SHARE * first or problem.labels is not None or problem.maximise.noise_bounds is not None:
+    if n_samples < SHARE * drawn.size or problem.labels is not None or problem.maximise.noise_bounds is not None:
         return parameters
-    size, left = first, PASSES * n_samples
-    while size <= drawn.size:
+    first, *larger = sample_sizes(problem.source, drawn.size)
+    parameters, n_steps = _fit_sample(problem, parameters, drawn, PASSES * n_samples // first)
+    left = PASSES * n_samples - n_steps * first
+    if larger:
+        index = sample_index(problem, larger[-1], drawn.rng)
+        drawn = DrawnRows(index, problem.source.take(index), drawn.rng)
+    for size in larger:
         parameters, n_steps = _fit_sample(problem, parameters, drawn.thinned(size), left // size)
         left -= n_steps * size
-        size *= GROWTH
     return parameters
 
 

@@ -20,7 +20,7 @@ from ..model.statistics import SufficientStatistics
 from ..representation.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
-from .growing import DrawnRows, grow, sample_sizes, spread, spread_rows
+from .growing import DrawnRows, grow, sample_index, spread
 from .problem import FitProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
@@ -95,7 +95,7 @@ def initial_parameters(
         statistics, drawn = initial_statistics(problem, init_params, random_state)
         parameters = m_step(statistics)
         if drawn is not None and user.empty and not alone:
-            parameters = grow(problem, parameters, drawn, sample_size(problem.n_components))
+            parameters = grow(problem, parameters, drawn)
         if user.precisions_cholesky is not None:
             factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
             parameters = replace(parameters, precisions_cholesky=factors, covariances=covariances)
@@ -112,7 +112,7 @@ def initial_statistics(
 ) -> tuple[SufficientStatistics, DrawnRows | None]:
     """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows.
 
-    For a start by k-means also the rows that were drawn: more than it looked at where there are many (growing.py).
+    For a start by k-means also the rows that it looked at.
     """
     n_samples, n_components = problem.source.n_samples, problem.n_components
     given: NDArray[Any] | None = None
@@ -142,14 +142,12 @@ def initial_statistics(
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
     method = init_params if isinstance(init_params, str) else ""
-    sizes = [clustering_size(n_components) if method == "random" else sample_size(n_components)]
-    if method == "kmeans":
-        sizes = sample_sizes(problem.source, sizes[0])
-    index = sample_index(problem, sizes[-1], rng)
+    index = sample_index(
+        problem, clustering_size(n_components) if method == "random" else sample_size(n_components), rng
+    )
     drawn = DrawnRows(index, problem.source.take(index), rng)
-    part = drawn.thinned(sizes[0])
-    rows = problem.completed(part.rows)
-    weight = None if problem.sample_weight is None else problem.sample_weight[part.index]
+    rows = problem.completed(drawn.rows)
+    weight = None if problem.sample_weight is None else problem.sample_weight[index]
     sample = ArraySource(rows)
     if method == "random":
         statistics = _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
@@ -238,18 +236,6 @@ def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
             "Responsibilities in init_params must be finite and non-negative, and every row must sum to 1."
         )
     return resp.argmax(axis=1) if np.isin(resp, (0, 1)).all() else resp
-
-
-def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of the rows a start looks at, increasing, all of positive weight.
-
-    One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data
-    sorted by cluster are represented evenly, and without weights neither time nor memory depend on n_samples.
-    """
-    if problem.sample_weight is None:
-        return spread_rows(problem.source, min(problem.source.n_samples, size), rng)
-    eligible = np.flatnonzero(problem.sample_weight > 0)
-    return eligible[spread(len(eligible), min(len(eligible), size), rng)]
 
 
 def _from_labels(
