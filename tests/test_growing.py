@@ -51,9 +51,9 @@ def test_costs_at_most_two_passes_and_nothing_where_the_start_is_wanted_alone(ro
     fit_sample = growing._fit_sample
 
     def noted(problem, parameters, sample, most_steps):
-        parameters, n_steps = fit_sample(problem, parameters, sample, most_steps)
-        looked_at.append(n_steps * sample.size)
-        return parameters, n_steps
+        fit = fit_sample(problem, parameters, sample, most_steps)
+        looked_at.append(fit.n_steps * sample.size)
+        return fit
 
     monkeypatch.setattr(growing, "_fit_sample", noted)
     monkeypatch.setattr(growing, "TOL", 0.0)
@@ -74,6 +74,30 @@ def test_a_component_of_few_rows_is_left_to_the_passes_over_all():
     model = GaussianMixture(2, random_state=0, tol=1e-9, max_iter=1000).fit(X)
     assert model.log_likelihood_ == pytest.approx(expected.log_likelihood_, rel=1e-6)
     assert model.weights_.min() * len(X) == pytest.approx(40, abs=1e-3)
+
+
+def test_other_starts_are_tried_where_iterations_are_long(rows, monkeypatch):
+    fit_sample, bounds = growing._fit_sample, []
+
+    def noted(*arguments):
+        fit = fit_sample(*arguments)
+        bounds.append((fit.bound, fit.parameters.means))
+        return fit
+
+    monkeypatch.setattr(growing, "_fit_sample", noted)
+    monkeypatch.setattr(growing, "FEW_STEPS", 1)
+    GaussianMixture(6, random_state=0).fit(rows)
+    assert len(bounds) == 1
+    bounds.clear()
+    monkeypatch.setattr(growing, "LONG_ITERATION", 0.0)
+    monkeypatch.setattr(growing, "sample_sizes", lambda source, first: [first])
+    started = []
+    monkeypatch.setattr(GaussianMixture, "_run", lambda self, problem, plan, *rest: started.append(plan.start()))
+    with pytest.raises(TypeError):
+        GaussianMixture(6, random_state=0).fit(rows)
+    assert len(bounds) == 1 + growing.MORE_STARTS
+    assert len({bound for bound, _ in bounds}) > 1
+    np.testing.assert_array_equal(started[0].means, max(bounds, key=lambda each: each[0])[1])
 
 
 def test_storage_changes_nothing(rows, tmp_path):

@@ -95,7 +95,7 @@ def initial_parameters(
         statistics, drawn = initial_statistics(problem, init_params, random_state)
         parameters = m_step(statistics)
         if drawn is not None and user.empty and not alone:
-            parameters = grow(problem, parameters, drawn)
+            parameters = grow(problem, parameters, drawn, lambda: m_step(_clustered(problem, drawn, "kmeans")))
         if user.precisions_cholesky is not None:
             factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
             parameters = replace(parameters, precisions_cholesky=factors, covariances=covariances)
@@ -146,21 +146,33 @@ def initial_statistics(
         problem, clustering_size(n_components) if method == "random" else sample_size(n_components), rng
     )
     drawn = DrawnRows(index, problem.source.take(index), rng)
-    rows = problem.completed(drawn.rows)
-    weight = None if problem.sample_weight is None else problem.sample_weight[index]
-    sample = ArraySource(rows)
     if method == "random":
-        statistics = _from_resp(problem, sample, weight, _random_resp(n_components, int(rng.integers(2**63))))
-    else:
-        nearest = _partition(problem, rows, weight, init_params if given is None else given, rng)
-        if problem.maximise.noise_bounds is not None:  # the farthest rows may be noise
-            distance = nearest.distance[: len(rows)]
-            kept = distance <= np.quantile(distance, 1.0 - problem.noise_start)
-            weight = np.where(kept, 1.0 if weight is None else weight, 0.0)
-        statistics = _from_labels(problem, sample, weight, nearest.labels[: len(rows)])
-    if len(rows) < n_samples or problem.maximise.noise_bounds is not None:
-        statistics = statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
+        rows = ArraySource(problem.completed(drawn.rows))
+        weight = None if problem.sample_weight is None else problem.sample_weight[index]
+        statistics = _from_resp(problem, rows, weight, _random_resp(n_components, int(rng.integers(2**63))))
+        return _scaled_up(problem, statistics, drawn), None
+    statistics = _clustered(problem, drawn, init_params if given is None else given)
     return statistics, drawn if method == "kmeans" else None
+
+
+def _clustered(problem: FitProblem, drawn: DrawnRows, init_params: Any) -> SufficientStatistics:
+    """Statistics of clusters of the drawn rows; `init_params` is a method or an array of means."""
+    rows = problem.completed(drawn.rows)
+    weight = None if problem.sample_weight is None else problem.sample_weight[drawn.index]
+    nearest = _partition(problem, rows, weight, init_params, drawn.rng)
+    if problem.maximise.noise_bounds is not None:  # the farthest rows may be noise
+        distance = nearest.distance[: len(rows)]
+        kept = distance <= np.quantile(distance, 1.0 - problem.noise_start)
+        weight = np.where(kept, 1.0 if weight is None else weight, 0.0)
+    statistics = _from_labels(problem, ArraySource(rows), weight, nearest.labels[: len(rows)])
+    return _scaled_up(problem, statistics, drawn)
+
+
+def _scaled_up(problem: FitProblem, statistics: SufficientStatistics, drawn: DrawnRows) -> SufficientStatistics:
+    """Statistics of drawn rows as if they were of all."""
+    if drawn.size == problem.source.n_samples and problem.maximise.noise_bounds is None:
+        return statistics
+    return statistics.scaled(problem.total_weight / float(statistics.sum_resp.sum()))
 
 
 def _partition(
