@@ -77,7 +77,8 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         responsibilities (n_samples, n_components), or a callable `f(X, n_components, random_state)` that returns
         either of these or means (n_components, n_features). A start ends with one M-step; with 'kmeans', from eight
         times as many rows as it looks at, EM on growing samples of the rows follows (Meek, Thiesson and Heckerman,
-        2002), which costs at most two iterations and leaves fewer for all rows; not with max_iter=0.
+        2002), which costs at most two iterations and leaves fewer for all rows; where components overlap and iterations
+        take longer than starts, the best of five on the smallest sample goes on. Not with max_iter=0.
     weights_init, means_init, precisions_init : array-like or None, default=None
         Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
     random_state : int, RandomState or None, default=None
