@@ -84,7 +84,7 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     """
     check_output(path, overwrite)
     rows = _Rows(model, data)
-    blocks = rows.blocks(model.predict_proba, len(rows.mixture.weights_))
+    blocks = rows.blocks(model.predict_proba, len(model.weights_))
     return _write(path, rows.source.n_samples, blocks, lambda width: _numbered("component_", width), overwrite)
 
 
@@ -152,10 +152,10 @@ def sample(
         Number of rows.
     """
     check_output(path, overwrite)
-    mixture = _mixture_of(model)
+    _check_mixture(model)
     _check_numbers("n_samples", n_samples, first)
-    n_features = mixture.means_.shape[1]
-    found = mixture._column_names()
+    n_features = model.means_.shape[1]
+    found = model._column_names()
     names = _numbered("x", n_features) if found is None else [str(name) for name in found]
     columns = [Columns(names, np.dtype(np.float64), (n_features,))]
     if labels:
@@ -234,53 +234,30 @@ class _Part(ArraySource):
 
 
 class _Rows:
-    """The rows that a model is applied to, checked as far as can be without reading them.
-
-    Attributes
-    ----------
-    mixture : MixtureEstimator
-        The model, or the mixture in a StandardisedMixture.
-    source : Source
-    """
+    """The rows that a model is applied to, checked as far as can be without reading them."""
 
     def __init__(self, model: Any, data: Any) -> None:
-        self.mixture = _mixture_of(model)
-        self._owner = type(model).__name__
-        self._takes_sources = model is self.mixture
-        source = open_source(data)
-        if self._takes_sources:
-            self.source = self.mixture._score_input(source)
-        else:
-            self.source = check.as_source(source, self._owner)
+        _check_mixture(model)
+        self.source: Source = model._score_input(open_source(data))
 
     def blocks(self, use: Callable[[Any], Block], width: int) -> Iterator[Block]:
         """Yield what a method says of each block of rows, `width` numbers of each."""
         size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(width, self.source.n_features)))
         for start, chunk in self.source.chunks():
             for first in range(0, len(chunk), size):
-                yield use(self._part(chunk[first : first + size], start + first))
-
-    def _part(self, rows: Block, first: int) -> Source | Block:
-        part = _Part(rows, self.source, first)
-        if self._takes_sources:
-            return part
-        if getattr(self.mixture, "missing", "raise") == "raise":
-            check.check_finite(part, self._owner, None)  # an array would be named by its own rows
-        return rows
+                yield use(_Part(chunk[first : first + size], self.source, start + first))
 
 
-def _mixture_of(model: Any) -> MixtureEstimator:
-    """Return the fitted mixture that a model is or holds."""
-    mixture = model.mixture if isinstance(model, StandardisedMixture) else model
+def _check_mixture(model: Any) -> None:
+    """Refuse what is no fitted mixture."""
     if isinstance(model, ImageGenerator):
         raise TypeError(
             "An ImageGenerator takes images, not rows. Give its mixture_ to apply it to rows of pixels from 0 to 1; "
             "generate draws images."
         )
-    if not isinstance(mixture, MixtureEstimator):
+    if not isinstance(model, MixtureEstimator):
         raise TypeError(f"model must be a mixture of fastgmm's, got a {type(model).__name__}.")
-    mixture._check_is_fitted()
-    return mixture
+    model._check_is_fitted()
 
 
 def _write(

@@ -110,3 +110,19 @@ def mnist():
     order = np.random.default_rng(0).permutation(len(images))
     parts = order[:4000], order[4000:]
     return tuple((read_only(images[part]), read_only(labels[part])) for part in parts)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Function that runs the command in a temporary folder and returns (exit code, stdout, stderr)."""
+    from fastgmm import cli  # some tests run without its library
+
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run_command

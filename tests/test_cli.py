@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.stats import kstest
 
-from fastgmm import GaussianMixture, StandardisedMixture, __version__, batch, cli, load
+from fastgmm import GaussianMixture, StandardisedMixture, __version__, batch, load
 from fastgmm.model.persistence import load_mixture, save_mixture
 
 ROOT = Path(__file__).parents[1]
@@ -23,18 +23,6 @@ MODELS = sorted((ROOT / "tests/data/models").glob("*/*.safetensors"))
 @pytest.fixture(autouse=True)
 def in_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capsys):
-    """Function that runs the command and returns (exit code, stdout, stderr)."""
-
-    def run_command(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        return stop.value.code, *capsys.readouterr()
-
-    return run_command
 
 
 @pytest.fixture

@@ -8,23 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from fastgmm import GaussianMixture, StandardisedMixture, cli, open_source
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments):
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run_command
+from fastgmm import GaussianMixture, StandardisedMixture, open_source
 
 
 @pytest.fixture

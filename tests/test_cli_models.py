@@ -32,23 +32,6 @@ MODELS = sorted((ROOT / "tests/data/models").glob("*/*.safetensors"))
 NAMES = ["a", "b", "c"]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Function that runs the command in a temporary folder and returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments):
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run_command
-
-
 def write_weighted(folder, X, weight):
     """Rows with their weights as CSV, Parquet and .npy; the place of the weights is 1."""
     columns = {"a": X[:, 0], "w": weight, "b": X[:, 1], "c": X[:, 2]}

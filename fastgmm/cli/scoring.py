@@ -33,7 +33,7 @@ def predict(
     write = batch.predict_proba if proba else batch.predict
     with exiting_on_signals():
         write(mixture, source, output, overwrite=force)
-    n_components = len(getattr(mixture, "mixture", mixture).weights_)
+    n_components = len(mixture.weights_)
     print_facts({**facts_of(source), "components": n_components, "output": output}, as_json)
 
 
@@ -91,7 +91,7 @@ def sample(
     seed = secrets.randbits(32) if seed is None else seed
     with exiting_on_signals():
         batch.sample(mixture, n_samples, output, random_state=seed, labels=labels, first=first, overwrite=force)
-    n_features = getattr(mixture, "mixture", mixture).means_.shape[1]
+    n_features = mixture.means_.shape[1]
     print_facts({"rows": n_samples, "features": n_features, "seed": seed, "output": output}, as_json)
 
 

@@ -4,6 +4,6 @@ Every iteration sends the parameters to each part of the rows and adds up the st
 order: the results do not depend on the number of workers, on who computes what, or on what must be computed twice.
 """
 
-from .spreading import distribute
+from .sources import distribute
 
 __all__ = ["distribute"]

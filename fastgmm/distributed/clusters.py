@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..representation.arrays import DaskReader, block_values
+from ..representation.distributed import DistributedSource
 from ..representation.source import ArraySource, Source
-from ..representation.spread import SpreadSource
 from ..representation.streams import StreamSource
 from .worker import compute
 
@@ -94,17 +94,17 @@ def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], co
     return compute(source, dtype, common, pickle.loads(own) if own else ())
 
 
-def spread_blocks(source: StreamSource, client: Any) -> SpreadSource:
+def distribute_blocks(source: StreamSource, client: Any) -> DistributedSource:
     """Spread a Dask array or frame as it lies: each block or partition is a part."""
     assert isinstance(source.reader, DaskReader)
     blocks, counts = source.reader.blocks()
-    return SpreadSource(blocks, ClusterRunner(client, source.input_dtype, source.reader), source, counts)
+    return DistributedSource(blocks, ClusterRunner(client, source.input_dtype, source.reader), source, counts)
 
 
-def spread_array(source: ArraySource, client: Any, n_rows: int) -> SpreadSource:
+def distribute_array(source: ArraySource, client: Any, n_rows: int) -> DistributedSource:
     """Send an array in memory to the workers, once, in parts."""
     import dask.array
 
     blocks = client.persist(dask.array.from_array(source.X, chunks=(n_rows, source.n_features)))
     runner = ClusterRunner(client, source.input_dtype, blocks)
-    return SpreadSource(list(blocks.to_delayed()[:, 0]), runner, source, list(blocks.chunks[0]))
+    return DistributedSource(list(blocks.to_delayed()[:, 0]), runner, source, list(blocks.chunks[0]))

@@ -31,36 +31,24 @@ class PoolRunner:
         try:
             for part, values in zip(parts, own, strict=True):
                 call = (part, dtype, common, values)
-                waiting.append((self._submit(call), call))
+                waiting.append((self._executor.submit(compute, *call), call))
                 if len(waiting) == self._ahead:
                     yield self._result(*waiting.popleft())
             while waiting:
                 yield self._result(*waiting.popleft())
+        except BrokenExecutor as error:
+            raise WorkerError(
+                f"A worker died, and the executor cannot replace it ({type(error).__name__}: {error}). Fit with "
+                "checkpoint=PATH and go on with resume=True and a new executor; Dask replaces workers by itself."
+            ) from error
         finally:
             for future, _ in waiting:
                 future.cancel()
 
-    def _submit(self, call: tuple[Any, ...]) -> Future[Any]:
-        try:
-            return self._executor.submit(compute, *call)
-        except BrokenExecutor as error:
-            raise _lost(error) from error
-
     def _result(self, future: Future[Any], call: tuple[Any, ...]) -> Any:
-        for attempt in range(RETRIES + 1):
+        for _ in range(RETRIES):
             try:
                 return future.result()
-            except BrokenExecutor as error:
-                raise _lost(error) from error
             except (OSError, EOFError, CancelledError):
-                if attempt == RETRIES:
-                    raise
-            future = self._submit(call)
-        raise AssertionError
-
-
-def _lost(error: BaseException) -> WorkerError:
-    return WorkerError(
-        f"A worker died, and the executor cannot replace it ({type(error).__name__}: {error}). Fit with "
-        "checkpoint=PATH and go on with resume=True and a new executor; Dask replaces workers by itself."
-    )
+                future = self._executor.submit(compute, *call)
+        return future.result()

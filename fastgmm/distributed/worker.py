@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ..representation.distributed import compute_part
 from ..representation.source import Source
-from ..representation.spread import compute_part
 from ..threads import thread_limit
 
 

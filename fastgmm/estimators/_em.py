@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..distributed.spreading import spread_if_asked
+from ..distributed.sources import distribute_if_asked
 from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES
 from ..model.maximisation import Maximiser
@@ -121,14 +121,14 @@ class EMEstimator(MixtureEstimator):
             `resume`, for a checkpoint of other settings or data, naming them, and (`fastgmm.model.files.FormatError`)
             for a damaged one without one before it.
         """
-        self._fit(spread_if_asked(X, executor), y, sample_weight, want_labels=False)
+        self._fit(distribute_if_asked(X, executor), y, sample_weight, want_labels=False)
         return self
 
     def fit_predict(
         self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None
     ) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        labels = self._fit(spread_if_asked(X, executor), y, sample_weight, want_labels=True)
+        labels = self._fit(distribute_if_asked(X, executor), y, sample_weight, want_labels=True)
         assert labels is not None
         return labels
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..distributed.spreading import spread_if_asked
+from ..distributed.sources import distribute_if_asked
 from ..model import files
 from ..model.files import ModelReader, StrPath, fail
 from ..model.persistence import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
@@ -84,14 +84,14 @@ class StandardisedMixture(Saveable, InformationCriteria):
 
         Parameters and errors are those of `mixture.fit`.
         """
-        self._fit("fit", spread_if_asked(X, executor), y, sample_weight)
+        self._fit("fit", distribute_if_asked(X, executor), y, sample_weight)
         return self
 
     def fit_predict(
         self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None
     ) -> NDArray[np.int64]:
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
-        return np.asarray(self._fit("fit_predict", spread_if_asked(X, executor), y, sample_weight))
+        return np.asarray(self._fit("fit_predict", distribute_if_asked(X, executor), y, sample_weight))
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Draw rows, in the units of X, and their components; see `mixture.sample`."""

@@ -14,7 +14,7 @@ from ..model.factor_statistics import FactorPass
 from ..model.parameters import Array
 from ..representation.source import ColumnSummary, Source
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
-from .growing import spread, spread_rows
+from .growing import stratified_index, stratified_rows
 from .problem import FilledSource
 
 CLUSTER_ROWS = 300  # of each cluster that its principal components are found from
@@ -91,9 +91,9 @@ class FactorProblem:
         size = max(10_000, 300 * self.n_components)
         size = max(2 * self.n_components, min(size, START_BYTES // (8 * self.source.n_features)))
         if self.sample_weight is None:
-            return spread_rows(self.source, min(n_rows, size), rng)
+            return stratified_rows(self.source, min(n_rows, size), rng)
         candidates = np.flatnonzero(self.sample_weight > 0)
-        return candidates[spread(len(candidates), min(len(candidates), size), rng)]
+        return candidates[stratified_index(len(candidates), min(len(candidates), size), rng)]
 
     def _cluster(self, rows: Array, weight: Array | None, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.n_components == 1:

@@ -49,11 +49,11 @@ class DrawnRows:
         """Return `size` of them, or all if they are no more."""
         if size >= self.size:
             return self
-        part = spread(self.size, size, self.rng)
+        part = stratified_index(self.size, size, self.rng)
         return DrawnRows(self.index[part], self.rows[part], self.rng)
 
 
-def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def stratified_index(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """One index at random from each of `size` equal stretches of range(count), increasing."""
     if size == count:
         return np.arange(count)
@@ -61,7 +61,7 @@ def spread(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]
     return rng.integers(bounds[:-1], bounds[1:])
 
 
-def spread_rows(source: Source, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def stratified_rows(source: Source, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of `size` rows, spread over all of them, that a source has at hand if it was read to count its rows.
 
     They are drawn from what a reservoir keeps; where that is too few, from all rows.
@@ -70,8 +70,8 @@ def spread_rows(source: Source, size: int, rng: np.random.Generator) -> NDArray[
     level = level_of(count, largest)
     n_nodes = count >> level  # without the last one, where it has fewer rows than the others
     if level == 0 or size > n_nodes:
-        return spread(count, size, rng)
-    return rows_of_nodes(spread(n_nodes, size, rng), level)
+        return stratified_index(count, size, rng)
+    return rows_of_nodes(stratified_index(n_nodes, size, rng), level)
 
 
 def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -81,9 +81,9 @@ def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> ND
     sorted by cluster are represented evenly, and without weights neither time nor memory depend on n_samples.
     """
     if problem.sample_weight is None:
-        return spread_rows(problem.source, min(problem.source.n_samples, size), rng)
+        return stratified_rows(problem.source, min(problem.source.n_samples, size), rng)
     eligible = np.flatnonzero(problem.sample_weight > 0)
-    return eligible[spread(len(eligible), min(len(eligible), size), rng)]
+    return eligible[stratified_index(len(eligible), min(len(eligible), size), rng)]
 
 
 def sample_sizes(source: Source, first: int) -> list[int]:

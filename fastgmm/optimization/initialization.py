@@ -20,7 +20,7 @@ from ..model.statistics import SufficientStatistics
 from ..representation.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
-from .growing import DrawnRows, grow, sample_index, spread
+from .growing import DrawnRows, grow, sample_index, stratified_index
 from .problem import FitProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
@@ -192,7 +192,7 @@ def _partition(
     else:
         part = sample
         if len(rows) > clustering_size(n_components):
-            index = spread(len(rows), clustering_size(n_components), rng)
+            index = stratified_index(len(rows), clustering_size(n_components), rng)
             part = BlockedSample.from_rows(rows[index], None if weight is None else weight[index])
         centers = kmeans_plusplus(part, n_components, rng)
         if init_params == "kmeans":

@@ -17,7 +17,7 @@ from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep, check_range
-from .growing import spread
+from .growing import stratified_index
 from .problem import FitProblem
 
 AHEAD_BYTES = 2**27  # of rows read for later batches, where reading begins at the first row every time
@@ -77,7 +77,7 @@ class Batches:
         self._ahead.extend((index, rows[np.searchsorted(union, index)]) for index in batches)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        index = spread(self.n_rows, self.size, rng)
+        index = stratified_index(self.n_rows, self.size, rng)
         return index if self.eligible is None else self.eligible[index]
 
 

@@ -92,8 +92,8 @@ class Source(ABC):
         """Yield task(part, *arguments, *values) for each part of the rows, in their order.
 
         A part is a source of its own, and `values` are its entries of the `per_row` arrays of n_samples entries (None
-        stays None). There is one part, unless the rows are spread over workers (spread.py): then tasks are functions
-        of a module, and what they get and return is pickled.
+        stays None). There is one part, unless the rows are spread over workers (distributed.py): then tasks are
+        functions of a module, and what they get and return is pickled.
         """
         yield task(self, *arguments, *per_row)
 

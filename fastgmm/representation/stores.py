@@ -50,11 +50,13 @@ def _opened(path: Path) -> Any:
             raise SourceError(f"{file} is one array; it has none named {name!r}.")
         return root
     arrays = _tables(root)
+    if not arrays:
+        raise SourceError(f"{file} has no two-dimensional array.")
     if name is None and len(arrays) == 1:
         return next(iter(arrays.values()))
     if name is None or name.strip("/") not in arrays:
         wanted = "several" if name is None else f"none named {name!r}"
-        known = ", ".join(map(repr, arrays)) or "none"
+        known = ", ".join(map(repr, arrays))
         raise SourceError(f"{file} has {wanted} of these two-dimensional arrays: {known}; choose with '{file}::NAME'.")
     return arrays[name.strip("/")]
 

@@ -24,7 +24,7 @@ class WrappedSource(Source):
     """
 
     def __init__(self, source: Source) -> None:
-        self._source, self.random_access = source, source.random_access
+        self._source, self.random_access, self.first_row = source, source.random_access, source.first_row
 
     @property
     def n_samples(self) -> int:
@@ -76,7 +76,7 @@ class WrappedSource(Source):
 
     def _around(self, source: Source) -> Self:
         wrapper = copy.copy(self)
-        wrapper._source = source
+        wrapper._source, wrapper.first_row = source, source.first_row
         return wrapper
 
     @abstractmethod

@@ -23,7 +23,7 @@ class Runner(Protocol):
         """Yield `compute_part` of each part, what all are sent and its own values, in their order."""
 
 
-class SpreadSource(Source):
+class DistributedSource(Source):
     """Rows in parts that workers hold or read.
 
     Parameters
@@ -79,7 +79,7 @@ class SpreadSource(Source):
         found = list(self._computed(_take, (), own, [self.parts[int(i)] for i in numbers]))
         return np.concatenate(found)[places] if found else np.empty((0, self.n_features), self.dtype)
 
-    def read_as(self, dtype: Any) -> "SpreadSource":
+    def read_as(self, dtype: Any) -> "DistributedSource":
         """Return the same rows in this precision."""
         other = copy.copy(self)
         other.dtype = np.dtype(dtype)

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..exceptions import InvalidParameterError
 from ..representation.arrays import DaskReader
+from ..representation.distributed import DistributedSource
 from ..representation.open import is_count, open_source
 from ..representation.source import ArraySource, Source, rows_per_part
-from ..representation.spread import SpreadSource
 from ..representation.streams import StreamSource
 from . import clusters
 from .pools import PoolRunner
@@ -53,14 +53,14 @@ def distribute(data: Any, executor: Any = None, *, rows: int | None = None) -> S
             f"{type(executor).__name__}."
         )
     source = open_source(data)
-    if isinstance(source, SpreadSource):
+    if isinstance(source, DistributedSource):
         return source
     if isinstance(source, StreamSource) and isinstance(source.reader, DaskReader):
-        return _spread_dask(source, client, rows)
+        return _distribute_dask(source, client, rows)
     n_rows = None if rows is None else int(rows)
     if client is not None and isinstance(source, ArraySource):
         size = n_rows or rows_per_part(source.n_samples, source.n_features, source.dtype)
-        return clusters.spread_array(source, client, size)
+        return clusters.distribute_array(source, client, size)
     parts = source.split(n_rows)
     try:
         pickle.dumps(parts[0])
@@ -68,21 +68,21 @@ def distribute(data: Any, executor: Any = None, *, rows: int | None = None) -> S
         raise TypeError(f"{type(data).__name__} cannot be sent to workers: {error}. Give files or arrays.") from error
     runner = PoolRunner(executor) if client is None else clusters.ClusterRunner(client, source.input_dtype)
     counts = [count for part in parts if (count := part.known_n_samples) is not None]
-    return SpreadSource(parts, runner, source, counts if len(counts) == len(parts) else None)
+    return DistributedSource(parts, runner, source, counts if len(counts) == len(parts) else None)
 
 
-def spread_if_asked(data: Any, executor: Any) -> Any:
+def distribute_if_asked(data: Any, executor: Any) -> Any:
     """`distribute` where there is an executor, or where the rows are Dask's and it has workers; else the data."""
     if executor is None and (type(data).__module__.split(".")[0] != "dask" or clusters.active_client() is None):
         return data
     return distribute(data, executor)
 
 
-def _spread_dask(source: StreamSource, client: Any, rows: int | None) -> SpreadSource:
+def _distribute_dask(source: StreamSource, client: Any, rows: int | None) -> DistributedSource:
     if client is None:
         raise TypeError("Dask arrays and frames need a dask.distributed.Client as executor.")
     if rows is not None:
         raise ValueError("The parts of a Dask collection are its blocks; rechunk it instead of giving rows.")
     if source.on_bad == "skip":
         raise ValueError("on_bad='skip' is not for Dask on workers; leave bad rows out with Dask, as by dropna().")
-    return clusters.spread_blocks(source, client)
+    return clusters.distribute_blocks(source, client)
