@@ -16,6 +16,7 @@ except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
 from . import files, fit, images, plot, rows, scoring
+from .options import help_of
 
 app = typer.Typer(
     help="Fit Gaussian mixtures to large data, and generate new data from them.",
@@ -66,5 +67,5 @@ for command in (
     *(rows.demo, fit.fit, scoring.predict, scoring.score, scoring.sample),
     *(plot.plot, files.info, files.convert, rows.warmup),
 ):
-    app.command()(command)
+    app.command(help=help_of(command))(command)
 app.add_typer(images.app, name="images")

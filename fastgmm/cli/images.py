@@ -27,7 +27,7 @@ from .inputs import (
     warn_of_unreadable,
 )
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, check_output, print_facts
+from .options import AsJson, Force, Model, Seed, Threads, check_output, help_of, print_facts
 from .outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 
 if TYPE_CHECKING:
@@ -364,4 +364,4 @@ EXAMPLES = {
 for command, examples in EXAMPLES.items():
     # Paragraphs keep their line ends only from a backspace on.
     lines = "\n".join(["\b", "Examples:", *examples.splitlines()])
-    app.command(epilog=lines)(command)
+    app.command(help=help_of(command), epilog=lines)(command)

@@ -1,5 +1,6 @@
 """What several commands share: options, checks before any work, what they print."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output if it e
 Seed = Annotated[int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
 Threads = Annotated[int | None, typer.Option(min=1, show_default="all that the process may use", help="Threads.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+def help_of(command: Any) -> str:
+    """Return the description of a command, its paragraphs in one line each, to be broken where the terminal ends."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def check_output(path: Path, force: bool) -> None:
