@@ -7,19 +7,23 @@ package compiles nothing and costs a few milliseconds.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._moved import install as _install_moved
+from ._version import __version__
+
 if TYPE_CHECKING:
     from . import batch
-    from ._progress import progress
+    from ._terminal import progress
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
     from .estimators.standardised import StandardisedMixture
     from .loading import load
-    from .model.conjugate import ConjugatePrior
-    from .representation.open import open_source
+    from .model.map_prior import ConjugatePrior
+    from .rows.open import open_source
 
-__version__ = "0.1.0"
+_install_moved()
+
 __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
@@ -39,15 +43,15 @@ __all__ = [
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators.bayesian_gaussian_mixture",
-    "ConjugatePrior": "fastgmm.model.conjugate",
+    "ConjugatePrior": "fastgmm.model.map_prior",
     "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
     "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
     "StandardisedMixture": "fastgmm.estimators.standardised",
     "from_sklearn": "fastgmm.estimators.interop",
     "load": "fastgmm.loading",
-    "open_source": "fastgmm.representation.open",
+    "open_source": "fastgmm.rows.open",
     "patch_sklearn": "fastgmm.estimators.interop",
-    "progress": "fastgmm._progress",
+    "progress": "fastgmm._terminal",
     "sklearn_compatibility": "fastgmm.estimators.interop",
     "unpatch_sklearn": "fastgmm.estimators.interop",
 }

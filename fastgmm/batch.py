@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .estimators import _validation as check
-from .estimators._base import MixtureEstimator
+from . import validation as check
+from .estimators.base import MixtureEstimator
 from .estimators.standardised import StandardisedMixture
 from .images.generator import ImageGenerator
 from .images.output import generated_blocks, open_images_file
-from .model.files import StrPath
-from .representation.columns import Columns
-from .representation.open import open_source
-from .representation.output import check_output, open_output
-from .representation.source import ArraySource, Source
+from .rows.atomic import StrPath
+from .rows.columns import Columns
+from .rows.open import open_source
+from .rows.output import check_output, open_output
+from .rows.source import ArraySource, Source
 
 BLOCK_ROWS = 2**18
 BLOCK_VALUES = 2**22  # of rows with many features or components in a block; 32 MiB in float64

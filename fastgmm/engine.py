@@ -51,16 +51,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimators import _validation as check
+from . import validation as check
 from .exceptions import InvalidParameterError
+from .model.bridge import MixtureKernels
 from .model.covariance import STRUCTURES
-from .model.density import MixtureKernels
 from .model.expectation import StatisticsPass
 from .model.maximisation import Maximiser
 from .model.parameters import MixtureParameters
 from .model.statistics import SufficientStatistics
 from .optimization.em import check_range
-from .representation.source import Source
+from .rows.source import Source
 from .threads import thread_limit
 
 __all__ = [
@@ -115,7 +115,7 @@ def mixture(
         factors = np.asarray(precisions_cholesky, np.float64)
         check.check_shape(factors, shape, "precisions_cholesky")
         return MixtureParameters(checked, array, factors, covariance_type)
-    matrices = np.asarray(check.check_covariances(covariances, covariance_type, shape), np.float64)
+    matrices = np.asarray(check.check_covariances(covariances, structure, shape), np.float64)
     return MixtureParameters(checked, array, structure.cholesky(matrices), covariance_type, matrices)
 
 

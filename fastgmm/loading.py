@@ -4,8 +4,8 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
-from .model.dictionary import open_model
-from .model.files import fail, held_model
+from .storage.container import fail, held_model
+from .storage.text import open_model
 
 _HOMES = {
     "BayesianGaussianMixture": ".estimators.bayesian_gaussian_mixture",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import fastgmm
-from fastgmm.model.files import FormatError
+from fastgmm.exceptions import FormatError
 from tests.data.models import write
 
 NUMBERS = [0.0, -0.0, -1.0, 2.0, 1e-300, 5e-324, 1e150, 1e308, -1e308, np.nan, np.inf, -np.inf]

@@ -17,7 +17,8 @@ from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.maximisation import Maximiser
 from fastgmm.model.parameters import MixtureParameters
 from fastgmm.optimization import acceleration
-from fastgmm.representation.source import ArraySource, summarise_columns
+from fastgmm.rows.source import ArraySource
+from fastgmm.rows.summary import summarise_columns
 from tests.reference import COVARIANCE_TYPES
 
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_cholesky_")

@@ -27,7 +27,7 @@ from fastgmm import (
 from fastgmm.datasets import load_digits
 from fastgmm.exceptions import NotFittedError, SourceError
 from fastgmm.images import ImageGenerator
-from fastgmm.representation import parquet_output
+from fastgmm.rows import parquet_output
 
 MIB = 2**20
 

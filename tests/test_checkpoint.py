@@ -22,14 +22,13 @@ from sklearn.base import clone
 
 import fastgmm
 from fastgmm import BayesianGaussianMixture, ConjugatePrior, GaussianMixture, MixtureOfFactorAnalyzers, cli
-from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.model import checkpoints
+from fastgmm.exceptions import ConvergenceWarning, FormatError
 from fastgmm.model.expectation import StatisticsPass
-from fastgmm.model.files import FormatError
 from fastgmm.model.missing import MissingPass
 from fastgmm.model.resumable import restore, state_of
 from fastgmm.optimization import variational
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
+from fastgmm.storage import checkpoint as checkpoints
 from tests.conftest import ROOT
 from tests.permissions import BOUND, read_only_folder
 

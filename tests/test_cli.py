@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from scipy.stats import kstest
 
-from fastgmm import GaussianMixture, StandardisedMixture, __version__, batch, load
-from fastgmm.model.persistence import load_mixture, save_mixture
+from fastgmm import GaussianMixture, StandardisedMixture, batch, load
+from fastgmm._version import __version__
+from fastgmm.storage.gaussian import load_mixture, save_mixture
 
 ROOT = Path(__file__).parents[1]
 MODELS = sorted((ROOT / "tests/data/models").glob("*/*.safetensors"))
@@ -258,7 +259,7 @@ def test_progress_bar_is_shown_on_a_terminal_and_removed(run, rows, monkeypatch)
 
 def test_terminal_without_rich_gets_lines(run, rows, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr("fastgmm._progress._LINE_SECONDS", 0.0)
+    monkeypatch.setattr("fastgmm._terminal._LINE_SECONDS", 0.0)
     monkeypatch.setitem(sys.modules, "rich.progress", None)
     assert run("fit", "rows.npy", "-k", 3, "-o", "m.safetensors", "--seed", 0)[0] == 0
     assert sys.stderr.getvalue().startswith("iteration 1/100  ")

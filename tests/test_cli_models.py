@@ -24,7 +24,7 @@ from fastgmm import (
 )
 from fastgmm.cli.options import print_facts
 from fastgmm.images import ImageGenerator
-from fastgmm.representation.wrappers import open_weighted
+from fastgmm.rows.wrappers import open_weighted
 from tests.data.models import write
 
 ROOT = Path(__file__).parents[1]
@@ -80,10 +80,10 @@ def test_what_cannot_be_converted_is_told_and_nothing_is_written(run, tmp_path, 
     (tmp_path / "m.json").write_bytes(b'{"metadata": "\xff"}')
     assert "not valid JSON" in run("convert", "m.json", "-o", "new.safetensors")[2]
     assert run("convert", "m.safetensors", "-o", "m.json")[0] == 2  # it exists
-    monkeypatch.setattr("fastgmm.model.dictionary.MAX_NUMBERS", 10)
+    monkeypatch.setattr("fastgmm.storage.text.MAX_NUMBERS", 10)
     code, _, err = run("convert", "m.safetensors", "-o", "big.json")
     assert (code, "more than 10" in err) == (1, True)
-    monkeypatch.setattr("fastgmm.model.dictionary.MAX_TEXT", 10)
+    monkeypatch.setattr("fastgmm.storage.text.MAX_TEXT", 10)
     assert "more than 10 bytes" in run("info", "m.json")[2]
     assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "m.json"}
 

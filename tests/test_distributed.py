@@ -34,7 +34,7 @@ from fastgmm.distributed.clusters import _compute_block
 from fastgmm.exceptions import InvalidParameterError, SourceError, WorkerError
 from fastgmm.model.expectation import accumulate_part
 from fastgmm.model.statistics import add_up
-from fastgmm.representation.wrappers import open_weighted
+from fastgmm.rows.wrappers import open_weighted
 from tests.conftest import read_only
 
 # Of Dask itself, from threads of its own.

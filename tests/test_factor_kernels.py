@@ -12,11 +12,11 @@ import pytest
 from scipy import optimize
 
 from fastgmm.kernels import low_rank, parallel, simd
-from fastgmm.model.density import MixtureKernels, NonFiniteRowsError
-from fastgmm.model.factor_maximisation import FactorMaximiser, NoisePrior
-from fastgmm.model.factor_missing import VisiblePass
-from fastgmm.model.factor_parameters import FactorParameters
-from fastgmm.model.factor_statistics import FactorPass, FactorStatistics
+from fastgmm.model.bridge import MixtureKernels, NonFiniteRowsError
+from fastgmm.model.factors.maximisation import FactorMaximiser, NoisePrior
+from fastgmm.model.factors.missing import VisiblePass
+from fastgmm.model.factors.parameters import FactorParameters
+from fastgmm.model.factors.statistics import FactorPass, FactorStatistics
 from tests.conftest import ROOT
 from tests.reference_factor_mixture import (
     InverseGamma,

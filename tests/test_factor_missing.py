@@ -9,10 +9,10 @@ import pytest
 
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
 from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.model.factor_maximisation import FactorMaximiser
-from fastgmm.model.factor_missing import GapsPass, VisiblePass, find_gaps
-from fastgmm.model.factor_parameters import FactorParameters
-from fastgmm.representation.source import ArraySource
+from fastgmm.model.factors.maximisation import FactorMaximiser
+from fastgmm.model.factors.missing import GapsPass, VisiblePass, find_gaps
+from fastgmm.model.factors.parameters import FactorParameters
+from fastgmm.rows.source import ArraySource
 from tests.reference_factor_mixture import covariance, em_step_missing, expectations, impute, log_likelihood, log_prob
 from tests.test_factor_reference import draw, hide, random_parameters
 

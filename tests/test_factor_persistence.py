@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fastgmm import GaussianMixture
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
-from fastgmm.model.files import FormatError
+from fastgmm.exceptions import FormatError
 from tests.test_factor_reference import draw, random_parameters
 
 MIB = 2**20

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
-from fastgmm.estimators._stacking import stacking_weights
+from fastgmm.model.factors.stacking import stacking_weights
 from tests.reference_factor_mixture import log_likelihood
 from tests.test_factor_reference import draw, random_parameters
 

@@ -7,7 +7,7 @@ from fastgmm import GaussianMixture
 from fastgmm.datasets import make_mixture
 from fastgmm.optimization import growing
 from fastgmm.optimization.growing import sample_sizes
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
 from tests.conftest import read_only
 
 N = 210_000  # just enough for a start's 25,000 rows to be an eighth

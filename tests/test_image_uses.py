@@ -6,9 +6,8 @@ from scipy.stats import multivariate_normal
 
 from fastgmm import MixtureOfFactorAnalyzers
 from fastgmm.datasets import load_digits
-from fastgmm.exceptions import InvalidParameterError, NotFittedError
+from fastgmm.exceptions import FormatError, InvalidParameterError, NotFittedError
 from fastgmm.images import ImageGenerator
-from fastgmm.model.files import FormatError
 
 HIDDEN = np.zeros((8, 8), bool)
 HIDDEN[:, 4:] = True

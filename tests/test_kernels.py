@@ -12,11 +12,11 @@ import pytest
 from fastgmm.kernels import elementary, exponential, passes, simd
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, python_rows_at, rows_at
+from fastgmm.model.bridge import MixtureKernels
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.density import MixtureKernels
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
 from tests import reference
 
 TYPES = tuple(STRUCTURES)

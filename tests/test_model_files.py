@@ -26,7 +26,8 @@ from fastgmm import (
 )
 from fastgmm.exceptions import FormatError
 from fastgmm.images import ImageGenerator
-from fastgmm.model import dictionary, files
+from fastgmm.storage import container as files
+from fastgmm.storage import text as dictionary
 from tests.data.models import write
 
 X = write.rows()

@@ -9,8 +9,9 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgmm.model import files
-from fastgmm.model.persistence import FormatError, load_mixture, save_mixture
+from fastgmm.exceptions import FormatError
+from fastgmm.storage import container as files
+from fastgmm.storage.gaussian import load_mixture, save_mixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 

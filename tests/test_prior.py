@@ -10,12 +10,12 @@ from scipy.optimize import minimize
 
 from fastgmm import ConjugatePrior, GaussianMixture
 from fastgmm.exceptions import ConvergenceWarning, SingularCovarianceError
-from fastgmm.model.conjugate import ResolvedPrior
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.expectation import StatisticsPass
+from fastgmm.model.map_prior import ResolvedPrior
 from fastgmm.model.maximisation import Maximiser
 from fastgmm.model.parameters import MixtureParameters
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
 from tests import reference
 
 D, K = 2, 2

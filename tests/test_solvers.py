@@ -18,7 +18,7 @@ from fastgmm.model.maximisation import FixedParameters, Maximiser
 from fastgmm.model.parameters import MixtureParameters, UniformNoise
 from fastgmm.optimization.gradient import SCHEDULES, Chart, Coordinates
 from fastgmm.optimization.hard_em import tempered
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
 from tests import reference
 
 SOLVERS = ("em", "hard", "annealed", "stepwise", "gradient")

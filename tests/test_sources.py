@@ -22,10 +22,10 @@ import zarr
 import fastgmm
 from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, engine, open_source
 from fastgmm.exceptions import SourceError
-from fastgmm.representation.prefetch import Prefetched
-from fastgmm.representation.reservoir import Reservoir, level_of, rows_of_nodes
-from fastgmm.representation.source import ArraySource
-from fastgmm.representation.streams import StreamSource
+from fastgmm.rows.prefetch import Prefetched
+from fastgmm.rows.reservoir import Reservoir, level_of, rows_of_nodes
+from fastgmm.rows.source import ArraySource
+from fastgmm.rows.streams import StreamSource
 
 MIB = 2**20
 N, D = 3000, 3
@@ -866,7 +866,7 @@ def test_every_row_is_kept_as_often_as_the_others():
 
 def test_a_start_needs_no_pass_of_its_own(tmp_path, monkeypatch):
     X = rows(20_000)
-    monkeypatch.setattr("fastgmm.representation.reservoir.RESERVOIR_BYTES", 8 * D * 8_000)
+    monkeypatch.setattr("fastgmm.rows.reservoir.RESERVOIR_BYTES", 8 * D * 8_000)
     monkeypatch.setattr("fastgmm.optimization.initialization.sample_size", lambda n_components: 2_000)
     source, passes = open_source(write_csv(X, tmp_path / "x.csv")), []
     parts = source.reader.parts

@@ -16,8 +16,8 @@ from fastgmm import (
 )
 from fastgmm.plot import ConvergenceDisplay, MixtureDisplay
 from fastgmm.representation.scaling import Standardisation
-from fastgmm.representation.source import ArraySource
-from fastgmm.representation.wrappers import TransformedSource
+from fastgmm.representation.transformed import TransformedSource
+from fastgmm.rows.source import ArraySource
 
 SCALE = np.array([1e5, 1.0, 1e-4])
 

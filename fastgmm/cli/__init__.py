@@ -8,14 +8,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated, TextIO
 
-from .. import __version__
+from .._version import __version__
 
 try:
     import typer
 except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
-from . import files, fit, images, plot, rows, scoring
+from . import fit, images, plot, scoring
+from . import models as files
+from . import tools as rows
 from .options import help_of
 
 app = typer.Typer(

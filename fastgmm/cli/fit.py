@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .data import Columns, Data, SkipBad, facts_of, open_rows, open_weighted_rows
-from .files import save_model
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
+from .models import save_model
 from .options import AsJson, Force, Seed, Threads, check_output, print_facts
+from .rows import Columns, Data, SkipBad, facts_of, open_rows, open_weighted_rows
 
 
 class MixtureModel(StrEnum):
@@ -141,7 +141,7 @@ def fit(
         X = open_rows(data, columns, skip_bad)
     else:
         X, weights = open_weighted_rows(data, columns, skip_bad, weights_column)
-    from .._progress import progress as show_progress
+    from .._terminal import progress as show_progress
 
     start = time.perf_counter()
     lines = verbose and progress is ProgressKind.auto

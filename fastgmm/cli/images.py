@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from .inputs import (
+from .image_inputs import (
     SIDES,
     Resize,
     SkipUnreadable,
@@ -26,9 +26,9 @@ from .inputs import (
     side,
     warn_of_unreadable,
 )
+from .image_outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 from .interruptions import exiting_on_signals
 from .options import AsJson, Force, Model, Seed, Threads, check_output, help_of, print_facts
-from .outputs import ImageForce, ImageOutput, check_images_output, open_images_output
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
@@ -127,7 +127,7 @@ def fit(
     wanted = None if size is None else parse_size(size)
 
     from ..images import ImageGenerator
-    from ..images.folder import load_images
+    from ..images.pictures import load_images
 
     found = load_images(source, size=wanted, grey=True if grey else None, skip_unreadable=skip_unreadable)
     warn_of_unreadable(found)
@@ -239,7 +239,7 @@ def inpaint(
             f"{mask!r} is neither one of {', '.join(SIDES)} nor a .png or .npy file", param_hint="--mask"
         )
 
-    from ..images.folder import png_names
+    from ..images.pictures import png_names
 
     found = load_images_of(generator, source, resize, skip_unreadable)
     n_images = len(found.images)
@@ -292,7 +292,7 @@ def metrics(
         "held_out": load_images_of(generator, held_out, resize, skip_unreadable),
     }
 
-    from ..images.folder import to_bytes
+    from ..images.pictures import to_bytes
     from ..images.pixels import LEVELS, to_rows
     from ..metrics import evaluate
 

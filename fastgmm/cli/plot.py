@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .data import Columns, SkipBad, open_rows, parse_columns
 from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
+from .rows import Columns, SkipBad, open_rows, parse_columns
 
 if TYPE_CHECKING:
-    from ..representation.source import Source
+    from ..rows.source import Source
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -63,8 +63,8 @@ def plot(
     check_output(output, force)
     shares = _check_options(kind, data, features, levels, max_points)
     from ..loading import load
-    from ..model.files import replace_atomically
     from ..plot import ConvergenceDisplay, MixtureDisplay, ResponsibilitiesDisplay
+    from ..rows.atomic import replace_atomically
 
     mixture = load(model)
     if hasattr(mixture, "image_shape_"):

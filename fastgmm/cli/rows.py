@@ -1,67 +1,88 @@
-"""Commands beside a fit: warmup, demo."""
+"""What commands on rows read and write: sources of rows by their paths, results as .npy or Parquet files."""
 
-import sys
-import time
-import warnings
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from .fit import CovarianceType, InitParams
-from .options import AsJson, print_facts
+from .options import check_output
 
-_WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
+if TYPE_CHECKING:
+    from ..rows.source import Source
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="The rows: a .npy, CSV, Parquet, HDF5 or Zarr file ('file.h5::name' for one of several arrays), a folder "
+        "of such files, or a pattern in quotes ('data/*.parquet')."
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", show_default="all", help="Columns to read, by name or by place from 0, in order."),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
+]
 
 
-def warmup(as_json: AsJson = False) -> None:
-    """Compile everything into the on-disk cache, for instance while a container image is built.
+def parse_columns(text: str | None) -> list[str | int] | None:
+    """Return names, and places as numbers, from a list with commas."""
+    if text is None:
+        return None
+    return [int(name) if name.isdigit() else name for name in (part.strip() for part in text.split(","))]
 
-    With --json, what is done is told on stderr, and the seconds at the end on stdout.
+
+def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = None) -> "Source":
+    """Open files as a source; exit code 2 if there are none.
+
+    Where no columns are asked for and `mixture` knows the names of its features, those are read, whatever else there
+    is: weights, labels, text.
     """
-    from .. import GaussianMixture
+    from ..exceptions import SourceError
+    from ..rows.open import open_source
 
-    log, seconds = sys.stderr if as_json else sys.stdout, {}
-    begin = time.perf_counter()
-    rng = np.random.default_rng(0)
-    for dtype in (np.float64, np.float32):
-        X = rng.standard_normal((_WARMUP_ROWS, 4)).astype(dtype)
-        for covariance_type in CovarianceType:
-            start = time.perf_counter()
-            for init_params in InitParams:
-                mixture = GaussianMixture(
-                    2, covariance_type=covariance_type.value, init_params=init_params.value, random_state=0
-                )
-                with warnings.catch_warnings():
-                    # A fit of noise that takes its time to converge is of no interest here.
-                    warnings.simplefilter("ignore")
-                    mixture.fit(X[:, :2])  # one and two features have loops of their own
-                    mixture.fit(X)
-            for use in (mixture.predict, mixture.predict_proba, mixture.score_samples):
-                use(X)
-            mixture.sample(2)
-            name = f"{covariance_type} {np.dtype(dtype)}"
-            seconds[name] = time.perf_counter() - start
-            print(f"{name}: {seconds[name]:.1f} s", file=log, flush=True)
-    total = time.perf_counter() - begin
-    print(f"ready after {total:.1f} s", file=log)
-    if as_json:
-        print_facts({**seconds, "total": total}, as_json)
+    _check_data(data)
+    on_bad = "skip" if skip_bad else "raise"
+    names = getattr(mixture, "feature_names_in_", None)
+    if columns is None and names is not None:
+        with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
+            return open_source(data, columns=list(names), on_bad=on_bad)
+    return open_source(data, columns=parse_columns(columns), on_bad=on_bad)
 
 
-def demo(
-    output: Annotated[
-        Path, typer.Option("--output", file_okay=False, help="Folder for digits.png and report.md.")
-    ] = Path("fastgmm-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    rows: Annotated[int, typer.Option(min=1000, help="Rows of the large fit.")] = 2_000_000,
-) -> None:
-    """Learn handwritten digits and draw new ones; then fit millions of rows and compare with the truth.
+def open_weighted_rows(
+    data: str, columns: str | None, skip_bad: bool, weights_column: str
+) -> tuple["Source", np.ndarray[Any, Any]]:
+    """Open files as a source, with the weights of the rows in one of their columns."""
+    from ..rows.wrappers import open_weighted
 
-    Writes digits.png (real and generated digits side by side) and report.md; takes under a minute on two
-    cores.
-    """
-    from .._demo import run_demo
+    _check_data(data)
+    parsed = parse_columns(weights_column) or [weights_column]
+    if len(parsed) != 1:
+        raise typer.BadParameter(f"{weights_column!r} must be one column", param_hint="--weights-column")
+    return open_weighted(data, parsed[0], columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise")
 
-    run_demo(output, seed, rows)
+
+def _check_data(data: str) -> None:
+    from ..rows.npy import split_name
+
+    if not (split_name(data)[0].exists() or any(mark in data for mark in "*?[")):
+        raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
+
+
+def check_rows_output(path: Path, force: bool) -> None:
+    """Refuse, with exit code 2, an output that is neither .npy nor Parquet, would fail or destroy something."""
+    from ..rows.output import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"{path} must end in {' or '.join(SUFFIXES)}", param_hint="--output")
+    check_output(path, force)
+
+
+def facts_of(source: "Source") -> dict[str, Any]:
+    """How many rows there are, and how many were left out."""
+    skipped = getattr(source, "n_skipped", 0)
+    return {"rows": source.n_samples} | ({"skipped": skipped} if skipped else {})

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .data import Columns, Data, SkipBad, check_rows_output, facts_of, open_rows
 from .interruptions import exiting_on_signals
 from .options import AsJson, Force, Model, Seed, Threads, print_facts
+from .rows import Columns, Data, SkipBad, check_rows_output, facts_of, open_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 

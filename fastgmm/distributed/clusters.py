@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..representation.arrays import DaskReader, block_values
-from ..representation.distributed import DistributedSource
-from ..representation.source import ArraySource, Source
-from ..representation.streams import StreamSource
+from ..rows.distributed import DistributedSource
+from ..rows.slices import DaskReader, block_values
+from ..rows.source import ArraySource, Source
+from ..rows.streams import StreamSource
 from .worker import compute
 
 RETRIES = 3  # of a task that raises; tasks of a worker that is lost are computed elsewhere by the scheduler anyway

@@ -5,11 +5,11 @@ from concurrent.futures import Executor
 from typing import Any
 
 from ..exceptions import InvalidParameterError
-from ..representation.arrays import DaskReader
-from ..representation.distributed import DistributedSource
-from ..representation.open import is_count, open_source
-from ..representation.source import ArraySource, Source, rows_per_part
-from ..representation.streams import StreamSource
+from ..rows.distributed import DistributedSource
+from ..rows.open import is_count, open_source
+from ..rows.slices import DaskReader
+from ..rows.source import ArraySource, Source, rows_per_part
+from ..rows.streams import StreamSource
 from . import clusters
 from .pools import PoolRunner
 

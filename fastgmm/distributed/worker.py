@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..representation.distributed import compute_part
-from ..representation.source import Source
+from ..rows.distributed import compute_part
+from ..rows.source import Source
 from ..threads import thread_limit
 
 

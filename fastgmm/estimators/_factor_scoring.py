@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import validation as check
 from ..model import sampling
-from ..model.density import MixtureKernels, Rows
-from ..model.factor_missing import blocks_of, expected_rows, find_gaps, impute_visible, score_visible, selected
-from ..model.factor_parameters import FactorParameters
-from ..representation.source import Source
+from ..model.bridge import MixtureKernels, Rows
+from ..model.factors.missing import blocks_of, expected_rows, find_gaps, impute_visible, score_visible, selected
+from ..model.factors.parameters import FactorParameters
+from ..rows.source import Source
 from ..threads import thread_limit
-from . import _validation as check
-from ._base import InformationCriteria, InvalidParameterError
+from .base import InformationCriteria
+from .sklearn_base import InvalidParameterError
 
 OBS_NOISE = [check.real(0.0)]
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from ..model.missing import impute, score_missing
 from ..model.parameters import MixtureParameters, UniformNoise
-from ..representation.source import ArraySource, Source
+from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
-from ._base import MixtureEstimator
-from ._validation import check_finite, check_random_state, raise_infinite
+from ..validation import check_finite, check_random_state, raise_infinite
+from .base import MixtureEstimator
 
 BLOCK_ROWS = 2**18  # rows with gaps that are scored together
 

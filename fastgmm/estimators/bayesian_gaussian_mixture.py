@@ -8,20 +8,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import validation as check
+from ..callbacks import Callback
 from ..model.covariance import STRUCTURES
-from ..model.files import ModelReader, StrPath, fail
 from ..model.parameters import MixtureParameters
-from ..model.persistence import TENSORS
-from ..model.posterior_persistence import POSTERIOR, PRIOR, pack_posterior, read_posterior
-from ..model.priors import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
+from ..model.variational_prior import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
 from ..optimization.em import EMResult
 from ..optimization.initialization import initial_statistics
 from ..optimization.problem import FitProblem
 from ..optimization.variational import VariationalIteration, posterior_of
-from . import _validation as check
-from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
-from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
-from ._progress import Callback
+from ..rows.atomic import StrPath
+from ..storage.container import ModelReader, fail
+from ..storage.gaussian import TENSORS
+from ..storage.posterior import POSTERIOR, PRIOR, pack_posterior, read_posterior
+from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 
 CONSTRAINTS = COMMON_CONSTRAINTS | {
     "weight_concentration_prior_type": [check.one_of(*WEIGHT_PRIORS)],
@@ -249,7 +250,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
         if self.covariance_prior is not None:
             shape = structure.shape(1, n_features)
             shape = shape if structure.pools_components else shape[1:]
-            given = check.check_covariance_prior(self.covariance_prior, self.covariance_type, shape)
+            given = check.check_covariance_prior(self.covariance_prior, structure, shape)
             return np.asarray(given, np.float64)
         total = problem.total_weight
         if not total > 1:

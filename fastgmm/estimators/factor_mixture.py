@@ -7,21 +7,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.factor_maximisation import FactorMaximiser, NoisePrior
-from ..model.factor_parameters import FactorParameters
-from ..model.factor_persistence import load_settings, pack_factor_mixture, read_factor_mixture
-from ..model.files import ModelReader, StrPath
+from .. import validation as check
+from ..callbacks import Callback
+from ..model.factors.maximisation import FactorMaximiser, NoisePrior
+from ..model.factors.parameters import FactorParameters
+from ..model.factors.stacking import stacked
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
-from ..representation.source import ColumnSummary, Source
+from ..rows.atomic import StrPath
+from ..rows.source import Source
+from ..rows.summary import ColumnSummary
+from ..storage.container import ModelReader
+from ..storage.factors import load_settings, pack_factor_mixture, read_factor_mixture
 from ..threads import thread_limit
-from . import _validation as check
-from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 from ._factor_scoring import OBS_NOISE, FactorScoring
-from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
-from ._progress import Callback
-from ._stacking import stacked
-from ._warnings import warn_about_constant_columns, warn_about_result
+from .fit_warnings import warn_about_constant_columns, warn_about_result
+from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
 FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")

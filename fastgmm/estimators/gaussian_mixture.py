@@ -9,11 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.conjugate import ConjugatePrior
+from .. import validation as check
+from ..callbacks import Callback
 from ..model.covariance import STRUCTURES
-from ..model.files import ModelReader, StrPath, fail
+from ..model.map_prior import ConjugatePrior
 from ..model.parameters import MixtureParameters
-from ..model.persistence import TENSORS, load_noise, pack_mixture, read_mixture
 from ..model.structure import CovarianceStructure
 from ..optimization.acceleration import ITERATIONS
 from ..optimization.collapse import Reseeding
@@ -21,16 +21,18 @@ from ..optimization.diagnostics import FitDiagnostics, diagnose
 from ..optimization.em import EMResult, MStep
 from ..optimization.initialization import UserStart, initial_parameters
 from ..optimization.problem import FitProblem
-from ..representation.source import Source
-from . import _validation as check
-from ._base import InformationCriteria, InvalidParameterError
-from ._em import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from ..rows.atomic import StrPath
+from ..rows.source import Source
+from ..storage.container import ModelReader, fail
+from ..storage.gaussian import TENSORS, load_noise, pack_mixture, read_mixture
 from ._gaps import GapsAndNoise
-from ._knowledge import resolve_fixed
-from ._persistence import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
-from ._problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
-from ._progress import Callback
-from ._stream import StreamFit
+from .base import InformationCriteria
+from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from .gaussian.knowledge import resolve_fixed
+from .gaussian.problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
+from .gaussian.stream import StreamFit
+from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
+from .sklearn_base import InvalidParameterError
 
 CONSTRAINTS = COMMON_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
@@ -286,7 +288,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         n_components, n_features = np.shape(means) if np.ndim(means) == 2 else (np.size(weights), 1)
         means = check.check_means(means, n_components, n_features)
         weights = check.check_weights(weights, n_components)
-        covariances = check.check_covariances(covariances, covariance_type, structure.shape(*means.shape))
+        covariances = check.check_covariances(covariances, structure, structure.shape(*means.shape))
         self = cls(len(weights), covariance_type=covariance_type, **params)
         parameters = MixtureParameters(
             weights.astype(np.float64),
@@ -380,7 +382,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
             means = self.means_init.astype(np.float64)
         if self.precisions_init is not None:
             shape = structure.shape(self.n_components, n_features)
-            self.precisions_init = check.check_precisions(self.precisions_init, self.covariance_type, shape)
+            self.precisions_init = check.check_precisions(self.precisions_init, structure, shape)
             factors = structure.cholesky_of_precisions(self.precisions_init.astype(np.float64))
         return UserStart(weights, means, factors)
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
 from .gaussian_mixture import GaussianMixture
+from .sklearn_conversion import KEPT, parameter_names, sklearn_class, sklearn_mixture, with_fitted
 
 logger = logging.getLogger("fastgmm")
 
@@ -26,16 +27,6 @@ FIT_HOOKS = (
 )
 SCORE_HOOKS = ("_estimate_weighted_log_prob", "_estimate_log_weights", "_estimate_log_prob")
 _compatible: ContextVar[bool] = ContextVar("sklearn_compatibility", default=False)
-KEPT = "_fastgmm_params"  # on a scikit-learn estimator: our parameters that it has no place for
-
-
-def _sklearn_mixture() -> ModuleType:
-    try:
-        import sklearn.mixture
-    except ImportError as error:
-        raise ImportError("scikit-learn is not installed; pip install 'fastgmm[sklearn]' brings it.") from error
-    module: ModuleType = sklearn.mixture
-    return module
 
 
 def _fallback_reason(estimator: Any, original: type[Any], X: Any, hooks: tuple[str, ...]) -> str | None:
@@ -87,18 +78,10 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("Patched") or name[7:] not in OWN_CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     own = OWN_CLASSES[name[7:]]
-    replacement = _make_replacement(_original(name[7:]), own)
+    replacement = _make_replacement(sklearn_class(name[7:]), own)
     replacement.__qualname__ = name
     globals()[name] = replacement
     return replacement
-
-
-def _original(name: str) -> type[Any]:
-    """scikit-learn's own class, whether or not its public name is patched."""
-    _sklearn_mixture()
-    home = {"GaussianMixture": "_gaussian_mixture", "BayesianGaussianMixture": "_bayesian_mixture"}[name]
-    original: type[Any] = getattr(sys.modules[f"sklearn.mixture.{home}"], name)
-    return original
 
 
 class SklearnPatch:
@@ -142,8 +125,8 @@ def patch_sklearn() -> SklearnPatch:
     ImportError
         If scikit-learn is not installed.
     """
-    mixture = _sklearn_mixture()
-    originals = {id(_original(name)) for name in OWN_CLASSES}
+    mixture = sklearn_mixture()
+    originals = {id(sklearn_class(name)) for name in OWN_CLASSES}
     not_replaced = sorted(
         f"{module_name}.{name}"
         for module_name, module in list(sys.modules.items())
@@ -177,9 +160,9 @@ def sklearn_compatibility() -> Iterator[None]:
 
 def unpatch_sklearn() -> None:
     """Put scikit-learn's classes back; objects made meanwhile go on working."""
-    mixture = _sklearn_mixture()
+    mixture = sklearn_mixture()
     for name in OWN_CLASSES:
-        setattr(mixture, name, _original(name))
+        setattr(mixture, name, sklearn_class(name))
 
 
 def from_sklearn(estimator: Any) -> Any:
@@ -188,52 +171,10 @@ def from_sklearn(estimator: Any) -> Any:
     Raises TypeError for anything else.
     """
     for name, own in OWN_CLASSES.items():
-        if isinstance(estimator, _original(name)):
-            params = {key: getattr(estimator, key) for key in _parameter_names(_original(name))}
+        if isinstance(estimator, sklearn_class(name)):
+            params = {key: getattr(estimator, key) for key in parameter_names(sklearn_class(name))}
             params |= getattr(estimator, KEPT, {})
-            return _with_fitted(own(**copy.deepcopy(params)), estimator)
+            return with_fitted(own(**copy.deepcopy(params)), estimator)
     raise TypeError(
         f"from_sklearn takes a sklearn.mixture.GaussianMixture or BayesianGaussianMixture. Got {type(estimator)!r}."
     )
-
-
-def to_sklearn(estimator: Any) -> Any:
-    """Return scikit-learn's estimator with the parameters and fitted attributes of ours.
-
-    Parameters that scikit-learn does not have (n_jobs, callback, ...) are kept on it for `from_sklearn`, and have no
-    effect there. ValueError if `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise;
-    TypeError for an estimator that scikit-learn does not have.
-    """
-    known = next((name for name, own in OWN_CLASSES.items() if isinstance(estimator, own)), None)
-    if known is None:
-        raise TypeError(f"scikit-learn has no counterpart of {type(estimator).__name__}.")
-    original = _original(known)
-    if not isinstance(estimator.init_params, str):
-        raise ValueError(
-            "scikit-learn's init_params takes names only: set it to 'kmeans' or another name before to_sklearn."
-        )
-    if hasattr(estimator, "noise_weight_"):
-        raise ValueError("scikit-learn's mixtures have no uniform noise: fit with noise=None before to_sklearn.")
-    if estimator.reg_covar == "auto":
-        raise ValueError("scikit-learn's reg_covar is a number: set one before to_sklearn.")
-    names = _parameter_names(original)
-    params = estimator.get_params(deep=False)
-    other = original(**copy.deepcopy({name: params[name] for name in names}))
-    defaults = inspect.signature(type(estimator).__init__).parameters
-    kept = {name: value for name, value in params.items() if name not in names and value is not defaults[name].default}
-    if kept:
-        setattr(other, KEPT, kept)
-    return _with_fitted(other, estimator)
-
-
-def _parameter_names(original: type[Any]) -> list[str]:
-    names: list[str] = original._get_param_names()
-    return names
-
-
-def _with_fitted(target: Any, source: Any) -> Any:
-    """Copy the fitted attributes, whose names end with an underscore."""
-    for name, value in vars(source).items():
-        if name.endswith("_") and not name.startswith("_"):
-            setattr(target, name, copy.deepcopy(value))
-    return target

@@ -6,19 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..distributed.sources import distribute_if_asked
-from ..model import files
-from ..model.files import ModelReader, StrPath, fail
-from ..model.persistence import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
 from ..representation.scaling import Standardisation
-from ..representation.source import Source
-from ..representation.wrappers import TransformedSource
+from ..representation.transformed import TransformedSource
+from ..rows.atomic import StrPath
+from ..rows.source import Source
+from ..storage import container as files
+from ..storage.container import ModelReader, fail
+from ..storage.gaussian import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
 from ..threads import thread_limit
-from ._base import InformationCriteria
-from ._persistence import Packed, Saveable
-from ._validation import check_sample_weight
+from ..validation import check_sample_weight
+from .base import InformationCriteria
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
 from .factor_mixture import MixtureOfFactorAnalyzers
 from .gaussian_mixture import GaussianMixture
+from .saving import Packed, Saveable
 
 MIXTURES: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers)

@@ -7,16 +7,17 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..estimators._base import DensityEstimator
-from ..estimators._persistence import Packed, Saveable, check_settings, pack_settings
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
+from ..estimators.saving import Packed, Saveable, check_settings, pack_settings
+from ..estimators.sklearn_base import DensityEstimator
 from ..exceptions import InvalidParameterError, NotFittedError
-from ..model.factor_parameters import FactorParameters
-from ..model.files import ModelReader, StrPath
+from ..model.factors.drawing import draw_rows
+from ..model.factors.parameters import FactorParameters
 from ..representation.bits import bits_per_dimension
-from .drawing import draw_rows
-from .files import SETTINGS, ImagesFile, pack_images_model, read_images_model
+from ..rows.atomic import StrPath
+from ..storage.container import ModelReader
 from .grid import save_grid
+from .model_file import SETTINGS, ImagesFile, pack_images_model, read_images_model
 from .models import MODELS, FitSettings, group_by_label, joined
 from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..model.files import replace_atomically
+from ..rows.atomic import replace_atomically
 from .pixels import as_floats
 
 _GAP = 96  # grey level between the images, apart from both black and white ones

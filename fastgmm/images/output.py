@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..model.files import StrPath
-from ..representation.columns import Columns
-from ..representation.output import open_output
-from .folder import to_bytes
+from ..rows.atomic import StrPath
+from ..rows.columns import Columns
+from ..rows.output import open_output
 from .generator import ImageGenerator
+from .pictures import to_bytes
 
 BLOCK_BYTES = 2**26  # of float64 images in memory at once
 

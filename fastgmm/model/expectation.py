@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..representation.source import Source
+from ..rows.source import Source
+from .bridge import MixtureKernels, RespOf
 from .covariance import STRUCTURES, TIED_CANCELLATION
-from .density import MixtureKernels, RespOf, as_full, complete_log_likelihood
+from .density import as_full, complete_log_likelihood
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable
 from .statistics import SufficientStatistics, add_up

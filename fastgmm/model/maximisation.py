@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SingularCovarianceError
-from .conjugate import ResolvedPrior
 from .covariance import EPS, STRUCTURES, SingularComponent
+from .map_prior import ResolvedPrior
 from .parameters import TINY, Array, MixtureParameters, UniformNoise
 from .statistics import SufficientStatistics
 from .structure import CovarianceStructure

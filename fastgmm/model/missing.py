@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..representation.source import ArraySource, Source
+from ..rows.source import ArraySource, Source
+from .bridge import MixtureKernels, RespOf, Rows
 from .covariance import STRUCTURES
-from .density import MixtureKernels, RespOf, Rows, complete_log_likelihood
+from .density import complete_log_likelihood
 from .expectation import StatisticsPass
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable

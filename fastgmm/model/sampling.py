@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .covariance import STRUCTURES
-from .factor_parameters import FactorParameters
+from .factors.parameters import FactorParameters
 from .parameters import Array
 
 BLOCK_VALUES = 2**18  # numbers per random stream: one millisecond, against 0.1 ms to seed it

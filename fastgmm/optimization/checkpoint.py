@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..model.checkpoints import check_replaceable, previous_path, read_checkpoint, write_checkpoint
-from ..model.factor_parameters import FactorParameters
-from ..model.files import FormatError, fail
+from ..exceptions import FormatError
+from ..model.factors.parameters import FactorParameters
 from ..model.parameters import MixtureParameters, UniformNoise
-from ..model.priors import MixturePosterior
 from ..model.resumable import Resumable, restore, state_of
 from ..model.statistics import SufficientStatistics
+from ..model.variational_prior import MixturePosterior
+from ..storage.checkpoint import check_replaceable, previous_path, read_checkpoint, write_checkpoint
+from ..storage.container import fail
 from .em import EMResult
 from .gradient import Coordinates
 from .stepwise import RunningStatistics

@@ -7,15 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.expectation import PartwisePass
-from ..model.factor_maximisation import FactorMaximiser
-from ..model.factor_missing import GapsPass, find_gaps
-from ..model.factor_parameters import FactorParameters
-from ..model.factor_statistics import FactorPass
+from ..model.factors.maximisation import FactorMaximiser
+from ..model.factors.missing import GapsPass, find_gaps
+from ..model.factors.parameters import FactorParameters
+from ..model.factors.statistics import FactorPass
 from ..model.parameters import Array
-from ..representation.source import ColumnSummary, Source
+from ..rows.source import Source
+from ..rows.summary import ColumnSummary
+from ..rows.wrappers import FilledSource
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
 from .growing import stratified_index, stratified_rows
-from .problem import FilledSource
 
 CLUSTER_ROWS = 300  # of each cluster that its principal components are found from
 LLOYD_STEPS = 10  # EM moves the means anyway

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ..exceptions import SingularCovarianceError
 from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
-from ..representation.reservoir import level_of, reservoir_size, rows_of_nodes
-from ..representation.source import Source
+from ..rows.reservoir import level_of, reservoir_size, rows_of_nodes
+from ..rows.source import Source
 from .problem import FitProblem
 
 GROWTH = 4  # each sample against the one before

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
+from ..model.bridge import RespOf
 from ..model.covariance import STRUCTURES
-from ..model.density import RespOf
 from ..model.expectation import StatisticsPass
 from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
-from ..representation.source import ArraySource, Source
+from ..rows.source import ArraySource, Source
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
 from .growing import DrawnRows, grow, sample_index, stratified_index

@@ -1,6 +1,5 @@
 """What a fit is about: its rows, what is known of them, and the M-step."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,9 @@ from ..model.expectation import Expectation, PartlyLabelled, PartwisePass, Stati
 from ..model.maximisation import Maximiser
 from ..model.missing import BlockwiseMissingPass, MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
-from ..representation.source import ArraySource, ColumnSummary, Source, rows_per_block
+from ..rows.source import ArraySource, Source
+from ..rows.summary import ColumnSummary
+from ..rows.wrappers import FilledSource, filled
 
 
 @dataclass(frozen=True)
@@ -103,37 +104,3 @@ class FitProblem:
                 return MissingPass(source.chunks(), source.dtype, self.columns.mean, weight)
             return PartwisePass(source, partial(BlockwiseMissingPass, shift=self.columns.mean), (weight,))
         return StatisticsPass(source, self.columns.mean, weight)
-
-
-class FilledSource(Source):
-    """Rows whose missing values are read as the means of their columns."""
-
-    def __init__(self, source: Source, fill: Array) -> None:
-        self._source, self._mean = source, fill
-        self.n_features, self.dtype, self.input_dtype = source.n_features, source.dtype, source.input_dtype
-        self.names, self.random_access = source.names, source.random_access
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self._source.n_samples
-
-    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (index of the first row, block)."""
-        size = rows_per_block(self.n_features, self.dtype)
-        for start, chunk in self._source.chunks():
-            for first in range(0, len(chunk), size):
-                yield start + first, filled(chunk[first : first + size], self._mean)
-
-    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of these indices."""
-        return filled(self._source.take(index), self._mean)
-
-    def read_as(self, dtype: Any) -> "FilledSource":
-        """Return the same rows in this precision."""
-        return FilledSource(self._source.read_as(dtype), self._mean)
-
-
-def filled(rows: NDArray[Any], fill: Array) -> NDArray[Any]:
-    """Rows with the entries of `fill` in the place of NaN."""
-    return np.where(np.isnan(rows), fill.astype(rows.dtype), rows)

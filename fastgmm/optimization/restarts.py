@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ..representation.source import Source
+from ..rows.source import Source
 from .checkpoint import CheckpointKeeper
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, EMResult, MStep, run_em

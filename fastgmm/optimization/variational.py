@@ -9,14 +9,14 @@ from ..model.density import complete_log_likelihood
 from ..model.expectation import Expectation
 from ..model.maximisation import Maximiser, singular_covariance
 from ..model.parameters import Array, MixtureParameters
-from ..model.priors import (
+from ..model.statistics import SufficientStatistics
+from ..model.variational_prior import (
     COUNT_FLOOR,
     MixturePosterior,
     MixturePrior,
     compute_lower_bound,
     estimate_posterior,
 )
-from ..model.statistics import SufficientStatistics
 from .em import EMIteration, check_range
 
 # Every so many passes all components take part, so that one that was left out may come back.

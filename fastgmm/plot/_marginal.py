@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators._base import MixtureEstimator
+from ..estimators.base import MixtureEstimator
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..estimators.standardised import StandardisedMixture
 from ..model.covariance import STRUCTURES
 from ..model.parameters import Array, UniformNoise
-from ..representation.source import ArraySource
+from ..rows.source import ArraySource
 
 N_NODES = 20_000  # points that highest-density levels are estimated from
 GOLDEN = (np.sqrt(5) - 1) / 2

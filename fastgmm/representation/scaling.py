@@ -5,7 +5,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from .source import ColumnSummary
+from ..rows.summary import ColumnSummary
 from .transform import FloatArray, Table, Transform, check_range, check_table, map_blocks, summarise_finite
 
 

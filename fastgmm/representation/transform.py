@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..exceptions import NotFittedError
-from .source import ArraySource, ColumnSummary, first_nonfinite, summarise_columns
+from ..rows.source import ArraySource
+from ..rows.summary import ColumnSummary, first_nonfinite, summarise_columns
 
 FloatArray = npt.NDArray[np.float64]
 Table = npt.NDArray[Any]

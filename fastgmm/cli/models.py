@@ -1,0 +1,99 @@
+"""Commands on model files: info, convert."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
+
+SUFFIXES = (".safetensors", ".json")
+PICKLES = (".pkl", ".pickle", ".joblib", ".skops")
+
+
+def info(model: Model, as_json: AsJson = False) -> None:
+    """Print what a model file holds, after checking it."""
+    print_facts(_facts(model), as_json)
+
+
+def convert(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .json.")],
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Write a model file anew, as safetensors or JSON, in the format of this version.
+
+    Nothing is lost: numbers are exact in both. JSON is for models of up to 1,000,000 numbers. All commands read both.
+
+    Pickles of scikit-learn are neither read nor written, since reading one runs the code in it, whoever wrote it.
+    In a Python that you trust the file in, fastgmm.from_sklearn(estimator).save(path) converts the estimator itself,
+    and fastgmm.load(path).to_sklearn() is the way back.
+    """
+    if output.suffix.lower() in PICKLES:
+        raise typer.BadParameter(
+            f"{output}: pickles are not written, since reading one runs code; fastgmm.load(path).to_sklearn() gives "
+            "scikit-learn's estimator",
+            param_hint="--output",
+        )
+    check_suffix(output, SUFFIXES)
+    check_output(output, force)
+    from ..loading import load
+
+    loaded = load(model)
+    save_model(loaded, output)
+    facts = {"model": type(loaded).__name__, "bytes": output.stat().st_size, "output": output}
+    print_facts(facts, as_json)
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a fitted model, as JSON if the name of the file ends in .json and else as safetensors, atomically."""
+    if path.suffix.lower() != ".json":
+        model.save(path)
+        return
+    from ..rows.atomic import replace_atomically
+
+    text = model.to_json()
+    with replace_atomically(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _facts(model: Path) -> dict[str, Any]:
+    """Return the content of a file of any kind, its arrays checked, without the large ones; imports no estimator."""
+    from ..storage.container import held_model, parse_metadata
+    from ..storage.factors import read_factor_mixture
+    from ..storage.gaussian import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, read_mixture, read_standardisation
+    from ..storage.posterior import read_posterior
+    from ..storage.text import open_model
+
+    with open_model(model) as reader:
+        facts: dict[str, Any] = {**reader.metadata, "model": held_model(reader.metadata)}
+        standardised = facts["model"] == "StandardisedMixture"
+        if standardised:
+            reader.set_aside(STANDARDISATION)
+        mixture: Any
+        if "BayesianGaussianMixture" in (facts["model"], facts.get("mixture")):
+            mixture = read_posterior(reader).mixture
+        elif facts["covariance_type"] == "low_rank":
+            mixture = read_factor_mixture(reader)
+            facts["n_factors"] = mixture.n_factors
+        else:
+            mixture = read_mixture(reader)
+        n_components, n_features = mixture.means.shape
+        if standardised:
+            read_standardisation(reader, n_features)
+            for name in ("log_likelihood", "lower_bound"):  # of the standardised rows
+                facts.pop(name, None)
+            if LOG_LIKELIHOOD_OF_ROWS in facts:
+                facts["log_likelihood"] = facts.pop(LOG_LIKELIHOOD_OF_ROWS)
+    facts |= {"n_components": n_components, "n_features": n_features, "weights": mixture.weights.tolist()}
+    for name in ("lower_bounds", "diagnostics"):  # too long to read
+        facts.pop(name, None)
+    if "images" in facts:
+        try:
+            images = parse_metadata(model, facts, "images", dict)
+            del facts["images"]
+            facts |= {"image_shape": list(images["shape"]), "classes": list(images["classes"])}
+        except (TypeError, KeyError):
+            raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
+    return facts

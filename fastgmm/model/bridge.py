@@ -1,0 +1,334 @@
+"""The bridge to the kernels: a mixture prepared for them, and passes over blocks of rows.
+
+Rows arrive as (first, block) pairs: the index of the block's first row and a C-contiguous array of float32 or float64.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .density import as_full, compute_log_const, structure_of
+from .factors.parameters import FactorParameters
+from .parameters import Array, MixtureParameters
+from .statistics import SufficientStatistics
+from .structure import CovarianceStructure
+
+Rows = Iterable[tuple[int, NDArray[Any]]]
+
+
+Parameters = MixtureParameters | FactorParameters
+
+
+RespOf = Callable[[int, int], NDArray[Any]]
+
+
+def _read_only(block: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view: mutable and read-only arrays would compile separately."""
+    view = block.view()
+    view.flags.writeable = False
+    return view
+
+
+_UNWEIGHTED = _read_only(np.empty(0))
+
+
+_NO_RESP = _read_only(np.empty((0, 0)))
+
+
+_NO_LABELS = np.empty(0, np.int64)
+
+
+class NonFiniteRowsError(Exception):
+    """Internal: rows to score hold NaN or infinity. Their densities underflow, so that only such rows are looked at."""
+
+
+class MixtureKernels:
+    """A mixture prepared for the kernels of its covariance type: shifted, padded, in the dtype of the rows.
+
+    Parameters
+    ----------
+    parameters : MixtureParameters or FactorParameters
+    dtype : float32 or float64
+        Of the rows. Factor analysers whose densities float32 has no digits for compute in float64.
+    shift : ndarray of shape (n_features,), default: the mean of the mixture
+        Subtracted from rows and means in float64, so that a common offset costs no digits.
+    """
+
+    def __init__(self, parameters: Parameters, dtype: Any, shift: Array | None = None) -> None:
+        from ..kernels.passes import KernelParameters, padded_components, padded_features
+
+        has_noise = isinstance(parameters, MixtureParameters) and parameters.noise is not None
+        if has_noise and structure_of(parameters).pools_components:
+            assert isinstance(parameters, MixtureParameters)
+            parameters = as_full(parameters)  # a shared factor cannot be zero for the noise alone
+        self.parameters, self.dtype = parameters, np.dtype(dtype)
+        if isinstance(parameters, FactorParameters):
+            self.dtype = parameters.precision(self.dtype)
+        self._converts = self.dtype != dtype
+        self.structure = structure_of(parameters)
+        n_components, n_features = parameters.means.shape
+        self.shift = parameters.weights @ parameters.means if shift is None else shift
+        # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
+        log_noise = np.empty(0)
+        if parameters.noise is not None:
+            log_noise = np.array([parameters.noise.log_weighted_density])
+        k_padded, n_padded = padded_components(n_components + len(log_noise)), padded_features(n_features)
+        factor_shape, self._outer_shape = self.structure.kernel_shapes(k_padded, n_padded)
+        means = _pad(parameters.means - self.shift, (k_padded, n_padded), self.dtype)
+        # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
+        self.means = means[:n_components, :n_features].astype(np.float64)
+        factors, offsets = self.structure.kernel_factors(parameters, self.means)
+        with np.errstate(divide="ignore", over="ignore"):
+            self.log_const = log_const = compute_log_const(parameters)
+            self._kernel_parameters = KernelParameters(
+                _pad(self.shift, (max(8, n_features),), np.float64),
+                np.concatenate([log_const, log_noise, np.full(k_padded, -np.inf)])[:k_padded].astype(self.dtype),
+                means,
+                _pad(factors, factor_shape, self.dtype),
+                _pad(offsets, means.shape, self.dtype),
+            )
+
+    def _plan(self, n_samples: int) -> tuple[int, int]:
+        """Rows per block and number of slots for a call on n_samples rows."""
+        from ..kernels import parallel
+
+        n_components, n_padded = self._kernel_parameters.means.shape
+        block = self.structure.block_size(n_samples, n_padded, n_components, self.dtype.itemsize)
+        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
+        return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
+
+    def calls(self, rows: Rows, bytes_per_row: int = 1, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Cut blocks into what one call may take, so that control returns to Python several times a second.
+
+        But for the last call of a block, they take multiples of so many rows.
+        """
+        from ..kernels import parallel
+
+        n_components, n_features = self.parameters.means.shape
+        if self._converts:
+            bytes_per_row = max(bytes_per_row, self.dtype.itemsize * n_features)
+        size = parallel.rows_per_call(self.structure.flops_per_row(n_components, n_features), bytes_per_row)
+        size = max(1, size // multiple) * multiple
+        for start, block in rows:
+            for first in range(0, len(block), size):
+                part = block[first : first + size]
+                yield start + first, _read_only(part.astype(self.dtype, copy=False) if self._converts else part)
+
+    def _aligned_calls(self, rows: Rows, bytes_per_row: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """`calls` that are cut between the blocks of the kernels, wherever the source was cut.
+
+        The sums of a float32 block are float32: the same blocks make the statistics of a file those of an array.
+        """
+        size = self._plan(2**40)[0]  # of many rows
+        held: NDArray[Any] | None = None  # rows of an unfinished block
+        chunks = iter(rows)
+        following = next(chunks, None)
+        while following is not None:
+            (first, chunk), following = following, next(chunks, None)
+            if held is not None:
+                count = min(len(chunk), size - len(held))
+                held = np.concatenate([held, chunk[:count]])
+                if len(held) == size or (following is None and count == len(chunk)):
+                    yield first + count - len(held), _read_only(held)
+                    held = None
+                first, chunk = first + count, chunk[count:]
+            whole = len(chunk) if following is None else len(chunk) // size * size
+            yield from self.calls([(first, chunk[:whole])], bytes_per_row, size)
+            if whole < len(chunk):
+                held = chunk[whole:].copy()  # the chunk's memory may be used again
+
+    def _run(
+        self,
+        n_slots: int,
+        block: NDArray[Any],
+        weight: Array,
+        resp: Array,
+        size: int,
+        slots: Any,
+        output: Any,
+        hard: bool = False,
+    ) -> None:
+        """One pass over a block of rows, `size` of them at a time, into statistics and outputs."""
+        from ..kernels import parallel
+        from ..kernels.passes import block_functions, run_slot, workspace_bytes
+
+        general = hard or len(resp) > 0 or len(output.labels) > 0 or len(output.resp) > 0 or len(output.log_prob) > 0
+        functions = block_functions(self.structure.kernels, self._kernel_parameters, general)._replace(hard=int(hard))
+        n_bytes = workspace_bytes(size, self._kernel_parameters, functions)
+        parallel.run_slots(
+            *(run_slot, n_slots, n_bytes),
+            *(block, weight, resp, size, self._kernel_parameters, functions, slots, output),
+        )
+
+    def accumulate(
+        self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
+        """Add up the statistics of all rows.
+
+        With `hard`, every row belongs to its most probable component alone, and the log-likelihood is that of rows and
+        components together.
+        `resp(first, last)` gives responsibilities of shape (last - first, n_components) for these rows; without it
+        they come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
+        which `StatisticsPass` adds.
+        """
+        from ..kernels.passes import ScoreOutput, SlotStatistics
+
+        no_matrix = np.empty((0, 0), self.dtype)
+        no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, no_matrix, no_matrix)
+        n_components = len(self.means)
+        k_padded, n_padded = self._kernel_parameters.means.shape
+        slots: SlotStatistics | None = None
+        total: SlotStatistics | None = None
+        for first, block in self._aligned_calls(rows, 1 if resp is None else 8 * n_components):
+            block_rows, n_slots = self._plan(len(block))
+            if slots is None or len(slots.totals) != n_slots:
+                total = _merge(total, slots)
+                slots = SlotStatistics(
+                    np.zeros((n_slots, 2)),
+                    np.zeros((n_slots, k_padded)),
+                    np.zeros((n_slots, k_padded, n_padded)),
+                    np.zeros((n_slots, *self._outer_shape)),
+                )
+            last = first + len(block)
+            weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
+            given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
+            self._run(n_slots, block, weight, given, block_rows, slots, no_output, hard)
+        return self._statistics(_merge(total, slots))
+
+    def _statistics(self, merged: Any) -> SufficientStatistics:
+        n_components, n_features = self.means.shape
+        sum_resp, first = merged.sum_resp[0, :n_components], merged.sum_first[0, :n_components, :n_features]
+        outer = merged.sum_outer[0, :n_components]
+        if outer.shape[1] > 1:
+            outer = outer[:, :n_features]
+        if outer.shape[2] > 1:
+            outer = outer[:, :, :n_features]
+        assert isinstance(self.structure, CovarianceStructure)
+        sum_diff, sum_outer = self.structure.centred(first, outer, sum_resp, self.means)
+        return SufficientStatistics(
+            float(merged.totals[0, 0]),
+            sum_resp,
+            sum_diff,
+            sum_outer,
+            means=self.means + self.shift,
+            n_far=int(merged.totals[0, 1]),
+            noise_resp=0.0 if self.parameters.noise is None else float(merged.sum_resp[0, n_components]),
+        )
+
+    def score(
+        self,
+        rows: Rows,
+        log_prob_norm: NDArray[Any] | None = None,
+        labels: NDArray[np.int64] | None = None,
+        resp: NDArray[Any] | None = None,
+        log_prob: NDArray[Any] | None = None,
+    ) -> None:
+        """Fill the given arrays (one entry per row) with log-densities in nats, labels and responsibilities.
+
+        `log_prob` gets the weighted log-densities of the components. Nothing of size n_samples x n_components exists
+        unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError
+        if rows hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
+        """
+        from ..kernels.passes import ScoreOutput, SlotStatistics
+
+        no_matrix = np.empty((0, 0), self.dtype)
+        no_norm = np.empty(0, self.dtype)
+        for first, block in self.calls(rows):
+            last = first + len(block)
+            block_rows, n_slots = self._plan(len(block))
+            wanted = (log_prob_norm, labels, resp, log_prob)
+            given = [None if array is None else array[first:last] for array in wanted]
+            empty = (no_norm, _NO_LABELS, no_matrix, no_matrix)
+            output = ScoreOutput(
+                *(none if array is None else self._buffer(array) for array, none in zip(given, empty, strict=True))
+            )
+            totals = np.zeros((n_slots, 2))
+            no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
+            self._run(n_slots, block, _UNWEIGHTED, _NO_RESP, block_rows, no_sums, output)
+            if totals[:, 1].any():
+                self._score_far(block, output)
+            for array, computed in zip(given, output, strict=True):
+                if array is not None and computed is not array:
+                    array[...] = computed
+
+    def _buffer(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array itself if the kernels can write into it, else one of their dtype."""
+        other = array.dtype.kind == "f" and array.dtype != self.dtype
+        return np.empty(array.shape, self.dtype) if other else array
+
+    def log_likelihood(
+        self, rows: Rows, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
+    ) -> float:
+        """Return the weighted total log-density of the rows in nats, and fill `labels` on the way if given."""
+        sums = []
+        for first, block in self.calls(rows, self.dtype.itemsize):
+            last = first + len(block)
+            log_prob_norm = np.empty(len(block), self.dtype)
+            self.score([(0, block)], log_prob_norm, None if labels is None else labels[first:last])
+            weight = np.ones(len(block)) if sample_weight is None else sample_weight[first:last]
+            present = weight > 0  # a row without weight may lie where the density underflows
+            sums.append(float(np.sum(weight[present] * log_prob_norm[present], dtype=np.float64)))
+        return math.fsum(sums)
+
+    def _score_far(self, block: NDArray[Any], output: Any) -> None:
+        """Redo rows whose squared distances overflow, scaled by a power of two: rare, so plain NumPy.
+
+        Their log-density may be -inf, but the nearest component is known and probabilities are never NaN.
+        """
+        if not np.isfinite(block).all():
+            raise NonFiniteRowsError
+        n_components = len(self.parameters.means)
+        factors, _ = self.structure.kernel_factors(self.parameters, self.means)
+        with np.errstate(over="ignore"):
+            usable = np.isfinite(factors.astype(self.dtype)).all()
+        if not usable:
+            raise ValueError(
+                "The mixture's parameters are not finite, have variances that are not positive, or leave the range of "
+                f"{self.dtype} when they are divided by standard deviations."
+            )
+        factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
+        sharpest = self.structure.largest_scale(factors)
+        reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
+        far = np.flatnonzero(reach > float(np.finfo(self.dtype).max) ** 0.45 / sharpest)
+        x = block[far].astype(np.float64)
+        scale = 2.0 ** -np.ceil(np.log2(np.abs(x).max() + np.abs(self.parameters.means).max()))
+        distance = np.empty((len(far), n_components))  # in units of (sharpest / scale)^2
+        for k, mean in enumerate(self.parameters.means):
+            distance[:, k] = self.structure.squared_norm(x * scale - mean * scale, factors[k], sharpest)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            unit = min(sharpest / scale, 1e300)  # finite, so that a difference of 0 stays 0
+            nearest = distance.min(axis=1, keepdims=True)
+            log_ratio = self.log_const - 0.5 * (distance - nearest) * unit * unit
+            peak = log_ratio.max(axis=1, keepdims=True)
+            unnormalised = np.exp(log_ratio - peak)
+            total = unnormalised.sum(axis=1, keepdims=True)
+            norm = ((peak + np.log(total))[:, 0] - 0.5 * nearest[:, 0] * unit * unit).astype(self.dtype)
+        if len(output.log_prob_norm):
+            output.log_prob_norm[far] = norm
+        if len(output.labels):
+            output.labels[far] = log_ratio.argmax(axis=1)
+        if len(output.resp):
+            output.resp[far] = unnormalised / total
+        if len(output.log_prob):
+            with np.errstate(over="ignore"):
+                output.log_prob[far] = log_ratio - 0.5 * nearest * unit * unit
+
+
+def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Copy with trailing features padded by zeros; single entries stay single."""
+    out = np.zeros(shape, dtype)
+    out[tuple(slice(0, n) for n in values.shape)] = values
+    return out
+
+
+def _merge(total: Any, slots: Any) -> Any:
+    """Add the slots up in their order; the result has one slot."""
+    if slots is None:
+        return total
+    merged = type(slots)(*(np.add.reduce(array, axis=0, keepdims=True) for array in slots))
+    if total is None:
+        return merged
+    return type(slots)(*(a + b for a, b in zip(total, merged, strict=True)))

@@ -1,0 +1,1 @@
+"""Mixtures of factor analysers: the counterpart of what `model` has for covariances that are arrays."""

@@ -1,0 +1,63 @@
+"""New rows from a mixture of factor analysers, each of which depends on the seed and its own number only."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..parameters import Array
+from .parameters import FactorParameters
+
+PAGE = 64  # rows that share a random stream: seeding takes as long as their numbers
+BLOCK = 16 * PAGE
+
+
+def draw_rows(
+    parameters: FactorParameters, seed: int, first: int, out: Array, temperature: float, noise: bool
+) -> NDArray[np.int64]:
+    """Fill out (n_rows, n_features) with rows number first, first + 1, ... of the seed; return their components.
+
+    Covariances are multiplied by `temperature`. Without `noise` a row is mean + loadings z. Values are clipped to
+    [0, 1].
+    """
+    from ...kernels import parallel
+    from ...kernels.sampling import combine_factors
+
+    cumulative = np.cumsum(parameters.weights)
+    loadings = np.ascontiguousarray(np.swapaxes(parameters.loadings, 1, 2)) * np.sqrt(temperature)
+    means, spread = np.ascontiguousarray(parameters.means), np.sqrt(temperature * parameters.noise_variance)
+    components = np.empty(len(out), np.int64)
+    last = first + len(out)
+    for start in range(first // PAGE * PAGE, last, BLOCK):
+        rows = range(max(start, first), min(start + BLOCK, last))
+        uniform, factors, residual = _numbers(parameters, seed, start, rows, noise)
+        k = np.minimum(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(cumulative) - 1)
+        block = out[rows.start - first : rows.stop - first]
+        n_slots = max(1, min(8, len(rows) // PAGE))
+        # No matrix product: its last bits depend on how many rows it is asked for.
+        parallel.run_slots(
+            combine_factors,
+            *(n_slots, 0),
+            *(k, factors, residual, means, loadings, spread, np.array([0.0, 1.0]), block, n_slots),
+        )
+        components[rows.start - first : rows.stop - first] = k
+    return components
+
+
+def _numbers(
+    parameters: FactorParameters, seed: int, start: int, rows: range, noise: bool
+) -> tuple[Array, Array, Array]:
+    """Uniform numbers, factors, and noise (of no rows if unwanted), of these rows; `start` is the first of a page."""
+    n_pages = -(-(rows.stop - start) // PAGE)
+    uniform, factors = np.empty((n_pages, PAGE)), np.empty((n_pages, PAGE, parameters.n_factors))
+    residual = np.empty((n_pages if noise else 0, PAGE, parameters.means.shape[1]))
+    for p in range(n_pages):
+        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(start // PAGE + p,))))
+        rng.random(out=uniform[p])
+        rng.standard_normal(out=factors[p])
+        if noise:
+            rng.standard_normal(out=residual[p])
+    wanted = slice(rows.start - start, rows.stop - start)
+    return (
+        uniform.reshape(-1)[wanted],
+        factors.reshape(-1, factors.shape[2])[wanted],
+        residual.reshape(-1, residual.shape[2])[wanted],
+    )

@@ -1,0 +1,309 @@
+"""Rows of which every one may lack other values: the algebra of the visible features of each.
+
+The likelihood of a row is that of its visible part, whose mean, loadings and noise are rows of the component's own.
+What depends on which features are visible is M = I + W_v^T W_v of every row and component: a product of the mask with
+the products of loadings, n_factors^2 / 2 multiply-adds per value and component.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from ...rows.source import Source
+from ..bridge import Rows
+from ..parameters import Array
+from .parameters import FactorParameters
+from .statistics import FactorPass, FactorStatistics
+
+BLOCK_BYTES = 2**21  # of the float64 rows of a block: they stay in the cache while the components pass
+SELECTED_ROWS = 2**16  # looked through for gaps at a time
+ACTIVE = 2.0**-56  # smaller shares of a component's largest responsibility change no digit of a sum
+
+
+def distances(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
+    """Squared Mahalanobis distances of the visible part of each row, and weighted log-densities but for them.
+
+    Both (n_rows, n_components). x: (n_rows, n_features), finite, with anything in the place of hidden values; visible:
+    the same shape, 1.0 or 0.0.
+    """
+    distance, constant = np.empty((2, len(x), len(parameters.weights)))
+    inverse_sd, log_noise = 1.0 / np.sqrt(parameters.noise_variance), np.log(parameters.noise_variance)
+    log_norm = visible.sum(axis=1) * np.log(2 * np.pi)
+    for k, (mean, W) in enumerate(zip(parameters.means, parameters.scaled_loadings, strict=True)):
+        white = (x - mean) * inverse_sd[k] * visible
+        M = _information(visible, W)
+        projected = np.ascontiguousarray((white @ W).T)
+        log_det = _eliminate_inplace(M, projected)
+        distance[:, k] = np.einsum("nd,nd->n", white, white) - (projected**2).sum(axis=0)
+        np.maximum(distance[:, k], 0.0, out=distance[:, k])  # a rounding error may be below; NaN stays
+        constant[:, k] = -0.5 * (log_det + visible @ log_noise[k] + log_norm)
+    with np.errstate(divide="ignore"):
+        return distance, constant + np.log(parameters.weights)
+
+
+def visible_posterior(x: Array, visible: Array, parameters: FactorParameters, k: int) -> tuple[Array, Array]:
+    """Expected factors (n_rows, n_factors) of rows that belong to component k, and a root of their covariance.
+
+    The root, C^-T, is (n_rows, n_factors, n_factors): covariance = root root^T.
+    """
+    W = parameters.scaled_loadings[k]
+    white = (x - parameters.means[k]) / np.sqrt(parameters.noise_variance[k]) * visible
+    inverse = np.repeat(np.eye(W.shape[1])[:, :, None], len(x), axis=2)
+    _eliminate_inplace(_information(visible, W), inverse)
+    root = np.ascontiguousarray(inverse.T)
+    return np.einsum("nij,nj->ni", root, np.einsum("nij,ni->nj", root, white @ W)), root
+
+
+def _information(visible: Array, W: Array) -> Array:
+    """M = I + W_v^T W_v of each row, (n_factors, n_factors, n_rows)."""
+    n_factors = W.shape[1]
+    i, j = np.tril_indices(n_factors)
+    M = np.empty((n_factors, n_factors, len(visible)))
+    M[i, j] = M[j, i] = (W[:, i] * W[:, j]).T @ visible.T
+    M[np.arange(n_factors), np.arange(n_factors)] += 1.0
+    return M
+
+
+def _eliminate_inplace(M: Array, b: Array) -> Array:
+    """Overwrite b (n_factors, ..., n_rows) by C^-1 b, M = C C^T, and return log det M; all matrices at once.
+
+    LAPACK takes about a microsecond to begin with each small matrix, ten times what the arithmetic takes.
+    """
+    log_det = np.zeros(M.shape[2])
+    for j in range(len(M)):
+        pivot = np.sqrt(np.maximum(M[j, j], 1.0))  # it is no less, but for rounding: M is the identity and squares
+        log_det += 2 * np.log(pivot)
+        b[j] /= pivot
+        for i in range(j + 1, len(M)):
+            M[i, j] /= pivot
+            b[i] -= M[i, j] * b[j]
+        for i in range(j + 1, len(M)):
+            M[i, j + 1 : i + 1] -= M[i, j] * M[j + 1 : i + 1, j]
+    return log_det
+
+
+def responsibilities(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
+    """Log-densities of the rows, (n_rows,), and responsibilities, (n_rows, n_components)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance, constant = distances(x, visible, parameters)
+    far = np.flatnonzero(~np.isfinite(distance).any(axis=1))
+    log_prob = constant - 0.5 * np.where(np.isfinite(distance), distance, np.inf)
+    nearest = np.zeros(len(x))
+    if len(far):
+        log_prob[far], nearest[far] = _far(x[far], visible[far], parameters)
+    norm = logsumexp(log_prob, axis=1)
+    return norm - 0.5 * nearest, np.exp(log_prob - norm[:, None])
+
+
+def _far(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
+    """Log-densities but for the least squared distance, and that distance, of rows whose own overflow."""
+    scale = 2.0 ** -np.ceil(np.log2(max(np.abs(x).max(), np.abs(parameters.means).max())))
+    distance, constant = distances(x * scale, visible, replace(parameters, means=parameters.means * scale))
+    nearest = distance.min(axis=1)
+    with np.errstate(over="ignore"):
+        unit = min(1.0 / scale, 1e300)  # finite, so that a difference of 0 stays 0
+        return constant - 0.5 * (distance - nearest[:, None]) * unit * unit, nearest * unit * unit
+
+
+def active_rows(resp: Array) -> NDArray[np.intp]:
+    """The rows whose share in a component, resp (n_rows,), counts."""
+    return np.flatnonzero(resp > ACTIVE * resp.max())
+
+
+def blocks_of(rows: Rows) -> Iterator[tuple[int, Array, Array]]:
+    """Yield (first row, values with 0 for NaN, visible as 1.0 or 0.0) of small blocks, in float64."""
+    for start, chunk in rows:
+        size = max(16, BLOCK_BYTES // (8 * chunk.shape[1]))
+        for first in range(0, len(chunk), size):
+            x = chunk[first : first + size].astype(np.float64)
+            visible = (~np.isnan(x)).astype(np.float64)
+            yield start + first, np.where(visible > 0, x, 0.0), visible
+
+
+def score_visible(
+    rows: Rows,
+    parameters: FactorParameters,
+    log_prob_norm: NDArray[Any] | None = None,
+    labels: NDArray[np.int64] | None = None,
+    resp: NDArray[Any] | None = None,
+) -> None:
+    """Fill the given arrays, one entry per row, from the visible parts of rows in which NaN is a missing value."""
+    for first, x, visible in blocks_of(rows):
+        norm, block_resp = responsibilities(x, visible, parameters)
+        last = first + len(x)
+        if log_prob_norm is not None:
+            log_prob_norm[first:last] = norm
+        if labels is not None:
+            labels[first:last] = block_resp.argmax(axis=1)
+        if resp is not None:
+            resp[first:last] = block_resp
+
+
+def expected_rows(
+    x: Array, visible: Array, parameters: FactorParameters, rng: np.random.Generator | None = None
+) -> Array:
+    """Expectation of mean + loadings z of each row given its visible values or, with `rng`, a draw of k and z."""
+    _, resp = responsibilities(x, visible, parameters)
+    if rng is not None:
+        resp = _one_hot(resp, rng)
+    return _combined(x, visible, parameters, resp, rng)
+
+
+def impute_visible(
+    x: Array,
+    visible: Array,
+    parameters: FactorParameters,
+    rng: np.random.Generator | None = None,
+    *,
+    noise_variance: Array,
+) -> Array:
+    """Complete rows: hidden values are their expectation given the visible ones or, with `rng`, a draw of k, z and e.
+
+    noise_variance: of the hidden values, whatever `parameters` say of the visible ones.
+    """
+    _, resp = responsibilities(x, visible, parameters)
+    if rng is None:
+        return np.where(visible > 0, x, _combined(x, visible, parameters, resp, None))
+    resp = _one_hot(resp, rng)
+    drawn = _combined(x, visible, parameters, resp, rng)
+    drawn += np.sqrt(noise_variance[resp.argmax(axis=1)]) * rng.standard_normal(x.shape)
+    return np.where(visible > 0, x, drawn)
+
+
+def _one_hot(resp: Array, rng: np.random.Generator) -> Array:
+    """One component for each row, drawn by its responsibilities."""
+    chosen = (resp.cumsum(axis=1) < rng.random((len(resp), 1))).sum(axis=1).clip(max=resp.shape[1] - 1)
+    return np.asarray(np.eye(resp.shape[1])[chosen])
+
+
+def _combined(
+    x: Array, visible: Array, parameters: FactorParameters, resp: Array, rng: np.random.Generator | None
+) -> Array:
+    """Sum over components of resp (mean + loadings z), z expected or, with `rng`, drawn."""
+    rows = np.zeros_like(x)
+    for k in range(len(parameters.weights)):
+        of = active_rows(resp[:, k])
+        if not len(of):
+            continue
+        factors, root = visible_posterior(x[of], visible[of], parameters, k)
+        if rng is not None:
+            factors = factors + np.einsum("nij,nj->ni", root, rng.standard_normal(factors.shape))
+        rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T)
+    return rows
+
+
+def selected(rows: Rows, wanted: NDArray[np.bool_]) -> Rows:
+    """Yield (first row, rows) of the `wanted` rows only, numbered among themselves."""
+    count = 0
+    for start, chunk in rows:
+        for first in range(0, len(chunk), SELECTED_ROWS):
+            block = chunk[first : first + SELECTED_ROWS]
+            part = block[wanted[start + first : start + first + len(block)]]
+            if len(part):
+                yield count, part
+                count += len(part)
+
+
+def find_gaps(source: Source) -> NDArray[np.bool_]:
+    """Which rows hold NaN, (n_samples,)."""
+    gaps = np.empty(source.n_samples, bool)
+    for start, chunk in source.chunks():
+        for first in range(0, len(chunk), SELECTED_ROWS):
+            block = chunk[first : first + SELECTED_ROWS]
+            gaps[start + first : start + first + len(block)] = np.isnan(block).any(axis=1)
+    return gaps
+
+
+class GapsPass:
+    """One pass over rows of which some have missing values: those through `VisiblePass`, the others the fast way.
+
+    Parameters
+    ----------
+    rows : callable returning the rows anew at each call
+    gaps : ndarray of shape (n_samples,), bool
+        Which rows have missing values.
+    dtype, shift, sample_weight
+        As in `FactorPass`.
+    """
+
+    hard = False
+
+    def __init__(
+        self,
+        rows: Callable[[], Rows],
+        gaps: NDArray[np.bool_],
+        dtype: Any,
+        shift: Array,
+        sample_weight: Array | None = None,
+    ) -> None:
+        def weight_of(wanted: NDArray[np.bool_]) -> Array | None:
+            return None if sample_weight is None else sample_weight[wanted]
+
+        self._visible = VisiblePass(lambda: selected(rows(), gaps), weight_of(gaps))
+        self._complete: FactorPass | None = None
+        if not gaps.all():
+            self._complete = FactorPass(lambda: selected(rows(), ~gaps), dtype, shift, weight_of(~gaps))
+
+    def __call__(self, parameters: FactorParameters) -> FactorStatistics:
+        """Return the statistics of all rows under `parameters`."""
+        if self._complete is None:
+            return self._visible(parameters)
+        complete = self._complete(parameters)
+        # The sums of complete rows are about means as the kernels rounded them.
+        return complete + self._visible(complete.parameters)
+
+
+class VisiblePass:
+    """One pass over rows that all have missing values; the counterpart of `FactorPass`."""
+
+    hard = False
+
+    def __init__(self, rows: Callable[[], Rows], sample_weight: Array | None = None) -> None:
+        self.rows, self.sample_weight = rows, sample_weight
+
+    def __call__(self, parameters: FactorParameters) -> FactorStatistics:
+        """Return the statistics of all rows under `parameters`."""
+        (n_components, n_features), size = parameters.means.shape, parameters.n_factors + 1
+        sums = FactorStatistics(
+            0.0,
+            np.zeros(n_components),
+            np.zeros((n_components, n_features, size, size)),
+            np.zeros((n_components, n_features, size)),
+            np.zeros((n_components, n_features)),
+            parameters,
+        )
+        log_likelihood, n_far = 0.0, 0
+        for first, x, visible in blocks_of(self.rows()):
+            norm, resp = responsibilities(x, visible, parameters)
+            if self.sample_weight is not None:
+                present = self.sample_weight[first : first + len(x)] > 0  # a row without weight may lie anywhere
+                x, visible, norm, resp = x[present], visible[present], norm[present], resp[present]
+                weight = self.sample_weight[first : first + len(present)][present]
+                resp, norm = resp * weight[:, None], weight * norm
+            n_far += int(np.sum(~np.isfinite(norm)))
+            if n_far or not len(x):  # far rows end the fit with an error
+                continue
+            log_likelihood += float(norm.sum())
+            sums.sum_resp[:] += resp.sum(axis=0)
+            for k in range(n_components):
+                of = active_rows(resp[:, k])
+                if len(of):
+                    _add(sums, k, x[of], visible[of], resp[of, k])
+        return replace(sums, log_likelihood=log_likelihood, n_far=n_far)
+
+
+def _add(sums: FactorStatistics, k: int, x: Array, visible: Array, resp: Array) -> None:
+    """Add rows x, of these responsibilities for component k."""
+    factors, root = visible_posterior(x, visible, sums.parameters, k)
+    z = np.column_stack([factors, np.ones(len(x))])
+    outer = z[:, :, None] * z[:, None, :]
+    outer[:, :-1, :-1] += root @ np.swapaxes(root, 1, 2)
+    diff = x - sums.parameters.means[k]
+    weighted = diff * (resp[:, None] * visible)
+    sums.latent[k] += ((resp[:, None] * visible).T @ outer.reshape(len(x), -1)).reshape(sums.latent[k].shape)
+    sums.cross[k] += weighted.T @ z
+    sums.second[k] += (weighted * diff).sum(axis=0)

@@ -1,0 +1,171 @@
+"""From what people have to a source of rows."""
+
+import os
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..exceptions import InvalidParameterError
+from .npy import NpyReader, find_paths, kind_of
+from .slices import ChunksReader, DaskReader, SliceReader
+from .source import ArraySource, Source
+from .streams import Chained, Reader, StreamSource, chosen_columns
+
+Columns = Sequence[str | int] | None
+
+
+def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", batch_rows: int | None = None) -> Source:
+    """Return the rows of files or other data as a source, which every estimator accepts in the place of an array.
+
+    Paths, and everything else below, can be given to the estimators as they are; this is for the options.
+
+    Parameters
+    ----------
+    data : path, list of paths, folder, pattern, or object
+        Files: `.npy`; CSV (`.csv`, `.tsv`, gzipped too), whose first line is a header if one of its cells is no number;
+        Parquet (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose arrays are chosen as
+        'file.h5::name' where there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in
+        the order of their names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data
+        sets, Dask arrays and frames; any object with a method `chunks()` that yields two-dimensional arrays anew at
+        every call;
+        arrays and frames in memory.
+    columns : list of str or int, optional
+        The columns to read, by name or place, in this order; others are left alone.
+    on_bad : {'raise', 'skip'}, default='raise'
+        With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out; the
+        attribute `n_skipped` says how many. Otherwise cells that are no numbers and rows of another width raise
+        SourceError, and NaN and infinities the ValueError of the estimator, unless they mean missing values to it;
+        messages name file, row and column. Damaged files raise in any case.
+    batch_rows : int, optional
+        Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
+        time. Results are the same bits for the same number, whatever the data are stored as.
+
+    Returns
+    -------
+    Source
+        With `n_samples`, `n_features`, `names`, `chunks()` and `take(index)`. Rows that were left out do not count:
+        weights, labels and results belong to the rows that are left. CSV files, streams and `chunks()` are read once
+        more to count their rows.
+
+    Raises
+    ------
+    SourceError
+        Naming the file, for damaged files and for files that differ in width, column names or precision.
+    TypeError
+        For iterators and generators, which can be read only once; `partial_fit` takes those.
+
+    Examples
+    --------
+    >>> source = fastgmm.open_source("measurements/*.parquet", columns=["x", "y"], on_bad="skip")  # doctest: +SKIP
+    >>> fastgmm.GaussianMixture(8).fit(source)  # doctest: +SKIP
+    """
+    if on_bad not in ("raise", "skip"):
+        raise InvalidParameterError(f"on_bad must be 'raise' or 'skip'. Got {on_bad!r}.")
+    if batch_rows is not None and not is_count(batch_rows):
+        raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
+    if isinstance(data, Source):
+        if (columns, on_bad, batch_rows) != (None, "raise", None):
+            raise ValueError("Options are for data that are opened; this is a source already.")
+        return data
+    reader = _reader(data, columns)
+    if reader is not None:
+        return StreamSource(reader, on_bad, batch_rows)
+    names = column_names(data)
+    array = np.asarray(data)
+    if array.ndim != 2:
+        raise ValueError(f"data must be two-dimensional, or what open_source knows to read. Got {type(data).__name__}.")
+    if columns is not None:
+        chosen = chosen_columns(columns, names, array.shape[1], type(data).__name__)
+        array, names = array[:, chosen], None if names is None else [names[i] for i in chosen]
+    if (on_bad, batch_rows) == ("raise", None):
+        return ArraySource(array, names=names)
+    reader = SliceReader(array)
+    reader.names = names
+    return StreamSource(reader, on_bad, batch_rows)
+
+
+def recognised(data: Any) -> Source | None:
+    """Return a source for what is one or is read as one, None for arrays, frames in memory and everything else."""
+    if isinstance(data, Source):
+        return data
+    reader = _reader(data, None)
+    return None if reader is None else StreamSource(reader)
+
+
+def is_one_shot(data: Any) -> bool:
+    """Whether it is an iterator: its items can be had only once."""
+    return hasattr(data, "__next__") or (_library(data) == "pyarrow" and hasattr(data, "read_next_batch"))
+
+
+def _reader(data: Any, columns: Columns) -> Reader | None:
+    """Return the reader for the kind of data, None for what is in memory."""
+    if isinstance(data, np.ndarray):
+        return None
+    if _is_path(data) or (isinstance(data, list | tuple) and len(data) > 0 and all(map(_is_path, data))):
+        return _file_reader(data, columns)
+    if is_one_shot(data):
+        raise TypeError(
+            f"{type(data).__name__} is an iterator, whose rows can be read only once, but every iteration of a fit "
+            "reads all rows anew. Give an object whose chunks() begins anew at every call, a file, or an array; or "
+            "learn from the iterator as it comes, with partial_fit."
+        )
+    library = _library(data)
+    if library == "dask":
+        return DaskReader(data, columns)
+    if library in ("zarr", "h5py") and hasattr(data, "shape"):
+        return SliceReader(data, columns)
+    if callable(getattr(data, "chunks", None)):
+        return ChunksReader(data, columns)
+    is_stream = hasattr(data, "__arrow_c_stream__") and not hasattr(data, "__array__")
+    if is_stream or (library == "pyarrow" and hasattr(data, "to_reader")):
+        from .arrow import ArrowReader
+
+        return ArrowReader(data, columns)
+    return None
+
+
+def _file_reader(data: Any, columns: Columns) -> Reader:
+    make: Callable[[Path, Columns], Reader]
+    paths = find_paths(data)
+    kind = kind_of(paths[0])
+    if kind == "npy":
+        make = NpyReader
+    elif kind in ("zarr", "hdf5"):
+        from .stores import StoreReader
+
+        make = StoreReader
+    elif kind == "csv":
+        from .csv import CsvReader
+
+        make = CsvReader
+    else:
+        from .arrow import ParquetReader
+
+        make = ParquetReader
+    return Chained([make(path, columns) for path in paths])
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, str | os.PathLike)
+
+
+def _library(data: Any) -> str:
+    """The first library among the classes of an object that is one of those known here."""
+    roots = (kind.__module__.split(".")[0] for kind in type(data).__mro__)
+    return next((root for root in roots if root in ("dask", "zarr", "h5py", "pyarrow")), "")
+
+
+def column_names(data: Any) -> list[str] | None:
+    """The names of the columns of a frame or record batch, if they are strings."""
+    columns = data.schema.names if _library(data) == "pyarrow" else getattr(data, "columns", None)
+    if columns is None or not all(isinstance(name, str) for name in columns):
+        return None
+    return list(columns)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a positive whole number."""
+    return not isinstance(value, bool | np.bool_) and isinstance(value, Integral) and int(value) >= 1

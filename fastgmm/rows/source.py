@@ -1,0 +1,154 @@
+"""Rows as the kernels read them: C-contiguous float32 or float64 blocks, without a copy of the whole where possible."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+CONVERTED_BYTES = 8 * 2**20
+PARTS, PART_BYTES = 32, 64 * 2**20  # of rows that are spread over workers
+
+
+def read_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the precision in which values of this dtype are read: float32 for float32, else float64."""
+    return np.dtype(np.float32 if np.dtype(dtype).newbyteorder("=") == np.float32 else np.float64)
+
+
+def rows_per_block(n_features: int, dtype: np.dtype[Any]) -> int:
+    """Rows of a block that is converted or read: a function of their size only, about 8 MiB."""
+    return max(1024, CONVERTED_BYTES // (n_features * dtype.itemsize) // 1024 * 1024)
+
+
+def rows_per_part(n_samples: int | None, n_features: int, dtype: np.dtype[Any]) -> int:
+    """Rows that a worker is given at a time, where nobody says how many: 1/32 of all, at most 64 MiB.
+
+    A function of the rows alone, so that results do not depend on the number of workers.
+    """
+    largest = max(1024, PART_BYTES // (n_features * dtype.itemsize))
+    return largest if n_samples is None else min(largest, max(1024, -(-n_samples // PARTS)))
+
+
+class Source(ABC):
+    """Rows that can be read again and again, block by block.
+
+    Attributes
+    ----------
+    n_features : int
+    dtype : float32 or float64
+        Of the blocks.
+    input_dtype : dtype
+        Of the values before they are converted.
+    names : list of str or None
+        Of the columns.
+    random_access : bool
+        Whether `take` costs about as much as the rows it returns; otherwise it reads from the beginning.
+    first_row : int
+        Number of the first row for messages, where the rows are a part of others.
+    """
+
+    n_features: int
+    dtype: np.dtype[Any]
+    input_dtype: np.dtype[Any]
+    names: list[str] | None = None
+    random_access: bool = True
+    first_row: int = 0
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Number of rows."""
+
+    @property
+    def known_n_samples(self) -> int | None:
+        """`n_samples`, or None where only reading would tell."""
+        return self.n_samples
+
+    def remember_counts(self, n_samples: int, n_skipped: int) -> None:  # noqa: B027 - most sources know them
+        """Learn from another process what reading the rows told it."""
+
+    @abstractmethod
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, C-contiguous block), in order."""
+
+    @abstractmethod
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+
+    @abstractmethod
+    def read_as(self, dtype: Any) -> Self:
+        """Return the same rows in this precision, float32 or float64."""
+
+    def place(self, row: int) -> str:
+        """Say where a row comes from, for messages: the file and its place there; empty if there is nothing to say."""
+        return ""
+
+    def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
+        """Yield task(part, *arguments, *values) for each part of the rows, in their order.
+
+        A part is a source of its own, and `values` are its entries of the `per_row` arrays of n_samples entries (None
+        stays None). There is one part, unless the rows are spread over workers (distributed.py): then tasks are
+        functions of a module, and what they get and return is pickled.
+        """
+        yield task(self, *arguments, *per_row)
+
+    def split(self, n_rows: int | None) -> "list[Source]":
+        """Cut into sources of at most about `n_rows` rows that other processes can read; None: `rows_per_part`."""
+        raise TypeError(f"The rows of a {type(self).__name__} cannot be spread over workers.")
+
+
+class ArraySource(Source):
+    """A two-dimensional array read in blocks.
+
+    C-contiguous float32 and float64 arrays (read-only memory maps included) are handed out as they are; anything else
+    is converted block by block, to float64 unless it is float32.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    dtype : float32 or float64, default: float32 for float32 data, else float64
+    names : sequence of str or None
+        Of the columns.
+    """
+
+    def __init__(self, X: NDArray[Any], dtype: Any = None, names: Sequence[str] | None = None) -> None:
+        self.X = X
+        self._n_samples, self.n_features = X.shape
+        self.input_dtype = X.dtype
+        self.dtype = read_dtype(X.dtype) if dtype is None else np.dtype(dtype)
+        self.names = None if names is None else list(names)
+        self._direct = X.flags.c_contiguous and X.flags.aligned and X.dtype == self.dtype
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self._n_samples
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield (index of the first row, block)."""
+        if self._direct:
+            yield 0, self.X
+            return
+        size = rows_per_block(self.n_features, self.dtype)
+        for first in range(0, self.n_samples, size):
+            yield first, self._converted(self.X[first : first + size])
+
+    def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these indices."""
+        return self._converted(self.X[index])
+
+    def read_as(self, dtype: Any) -> "ArraySource":
+        """Return the same rows in this precision."""
+        return self if dtype == self.dtype else ArraySource(self.X, dtype, self.names)
+
+    def split(self, n_rows: int | None) -> list[Source]:
+        """Cut into slices, which are sent along with every task."""
+        size = n_rows or rows_per_part(self.n_samples, self.n_features, self.dtype)
+        return [ArraySource(self.X[i : i + size], self.dtype, self.names) for i in range(0, self.n_samples, size)]
+
+    def _converted(self, block: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(block, dtype=self.dtype)

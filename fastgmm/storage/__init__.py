@@ -1,0 +1,1 @@
+"""Model files and checkpoints: the container, and one file for each kind of model."""

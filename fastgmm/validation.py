@@ -1,0 +1,333 @@
+"""Checks of what users pass in. Messages follow scikit-learn where it has one, and add the place and the remedy."""
+
+from numbers import Integral, Real
+from os import PathLike, fspath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from .exceptions import InvalidParameterError
+from .rows.open import recognised
+from .rows.source import ArraySource, Source
+from .rows.summary import first_nonfinite
+
+Array = NDArray[np.float64]
+
+
+class Structure(Protocol):
+    """What a check asks of a covariance structure."""
+
+    name: str
+    is_matrix: bool
+
+
+def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
+    """Return X as a two-dimensional numeric array, without a copy where it is one already.
+
+    Raises TypeError for sparse input and ValueError for complex or non-numeric values, another number of dimensions,
+    no columns or fewer than `min_samples` rows.
+    """
+    if sparse.issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense numpy "
+            "array."
+        )
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported\n{array}\n")
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:  # objects; long double
+        array = array.astype(np.float64)
+    if array.ndim != 2:
+        if array.ndim > 2:
+            raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {owner}.")
+        kind = "scalar" if array.ndim == 0 else "1D"
+        raise ValueError(
+            f"Expected 2D array, got {kind} array instead:\narray={array}.\n"
+            "Reshape your data either using array.reshape(-1, 1) if your data has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample."
+        )
+    check_counts(array.shape, owner, min_samples)
+    return array
+
+
+def check_counts(shape: tuple[int, ...], owner: str, min_samples: int) -> None:
+    """Raise ValueError for fewer than `min_samples` rows or no columns."""
+    for count, what, minimum in ((shape[0], "sample", min_samples), (shape[1], "feature", 1)):
+        if count < minimum:
+            raise ValueError(
+                f"Found array with {count} {what}(s) (shape={shape}) while a minimum of {minimum} is required by "
+                f"{owner}."
+            )
+
+
+def as_source(X: Any, owner: str, min_samples: int = 1, model_dtype: Any = None) -> Source:
+    """Return the rows of arrays, files and whatever else `fastgmm.open_source` knows, checked as by `as_matrix`.
+
+    With `model_dtype`, rows are read in the precision that X and the model promote to.
+    """
+    source = recognised(X)
+    if source is None:
+        source = ArraySource(as_matrix(X, owner, min_samples))
+    else:
+        check_counts((source.n_samples, source.n_features), owner, min_samples)
+    if model_dtype is None:
+        return source
+    given = source.input_dtype
+    return source.read_as(np.result_type(model_dtype, given if given.kind == "f" else np.float64))
+
+
+def check_finite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
+    """Raise ValueError naming the first row and column with NaN or infinity; reads the rows once, copies nothing."""
+    for _, chunk in source.chunks():
+        for first in range(0, len(chunk), 2**16):
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = np.isfinite(np.sum(chunk[first : first + 2**16]))
+            if not finite:  # also when finite values overflow the sum, so look
+                raise_nonfinite(source, owner, names)
+                return
+
+
+def raise_nonfinite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
+    """Raise the ValueError for the first value that is not finite, if there is one."""
+    place = first_nonfinite(source)
+    if place is None:
+        return
+    row, column, value = place
+    where = f"(first at {row_name(source, row)}, column {column_name(column, names)})"
+    if np.isnan(value):
+        raise ValueError(
+            f"Input X contains NaN {where}.\n{owner} does not accept missing values encoded as NaN natively. Drop or "
+            "impute these rows first, or use GaussianMixture or MixtureOfFactorAnalyzers with missing='em', to which "
+            "NaN is a value missing at random."
+        )
+    raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
+
+
+def raise_infinite(source: Source, names: NDArray[Any] | None) -> None:
+    """Raise the ValueError for the first infinite value among rows that may have gaps."""
+    for start, chunk in source.chunks():
+        bad = np.isinf(chunk)
+        if bad.any():
+            row, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            where = f"(first at {row_name(source, start + int(row))}, column {column_name(int(column), names)})"
+            raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
+
+
+def row_name(source: Source, row: int) -> str:
+    """Name a row for a message: its index, and the file and its place there if it comes from one."""
+    place = source.place(row)
+    number = source.first_row + row
+    return f"row {number}, which is {place}" if place else f"row {number}"
+
+
+def column_name(column: int, names: NDArray[Any] | None) -> str:
+    """Quote a column for a message: its index, and its name where there is one."""
+    return str(column) if names is None else f"{column} ({names[column]!r})"
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
+    """Return float64 weights of shape (n_samples,); ValueError naming the row of the first bad one."""
+    if sample_weight is None:
+        return None
+    weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_samples, float(weight))
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar; sample_weight has shape {weight.shape}.")
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"sample_weight must be finite and non-negative; got {weight[row]} at row {row}. Negative values in data "
+            "passed to `sample_weight` and NaN or infinity have no meaning as weights."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row; at least one weight must be positive.")
+    return weight
+
+
+def check_random_state(seed: Any) -> np.random.RandomState:
+    """Turn None, an int or a RandomState into a RandomState, as scikit-learn does."""
+    if seed is None or seed is np.random:
+        state: np.random.RandomState = np.random.mtrand._rand
+        return state
+    if isinstance(seed, Integral):
+        return np.random.RandomState(int(seed))
+    if isinstance(seed, np.random.RandomState):
+        return seed
+    raise ValueError(f"{seed!r} cannot be used to seed a numpy.random.RandomState instance")
+
+
+class Constraint:
+    """What a parameter may be: a test and the words for it."""
+
+    def __init__(self, words: str, accepts: Any) -> None:
+        self.words, self.accepts = words, accepts
+
+
+def is_int(value: Any) -> bool:
+    """Whether it is an integer, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_real(value: Any) -> bool:
+    """Whether it is a real number, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def integer(minimum: int) -> Constraint:
+    """An int of at least `minimum`."""
+    return Constraint(f"an int in the range [{minimum}, inf)", lambda v: is_int(v) and v >= minimum)
+
+
+def real(minimum: float) -> Constraint:
+    """A finite or infinite float of at least `minimum`."""
+    return Constraint(
+        f"a float in the range [{minimum}, inf)",
+        lambda v: is_real(v) and v >= minimum,
+    )
+
+
+def seconds() -> Constraint:
+    """A float, no int, of at least 0."""
+    return Constraint("a float of seconds", lambda v: is_real(v) and not is_int(v) and v >= 0)
+
+
+def positive() -> Constraint:
+    """A float above 0."""
+    return Constraint("a float in the range (0.0, inf)", lambda v: is_real(v) and v > 0)
+
+
+def one_of(*options: str) -> Constraint:
+    """One of these strings."""
+    words = ", ".join(repr(option) for option in sorted(options))
+    return Constraint(f"a str among {{{words}}}", lambda v: isinstance(v, str) and v in options)
+
+
+def share() -> Constraint:
+    """A float between 0 and 1, both excluded."""
+    return Constraint("a float in the range (0.0, 1.0)", lambda v: is_real(v) and 0 < v < 1)
+
+
+def or_auto(constraint: Constraint) -> Constraint:
+    """What `constraint` accepts, or 'auto'; its words stay scikit-learn's, which has no such value."""
+    return Constraint(constraint.words, lambda v: constraint.accepts(v) or (isinstance(v, str) and v == "auto"))
+
+
+NONE = Constraint("None", lambda v: v is None)
+BOOLEAN = [
+    Constraint("an instance of 'bool'", lambda v: isinstance(v, bool)),
+    Constraint("an instance of 'numpy.bool'", lambda v: isinstance(v, np.bool_)),
+]
+ARRAY_LIKE = Constraint(
+    "an array-like", lambda v: not isinstance(v, str) and (hasattr(v, "__len__") or hasattr(v, "__array__"))
+)
+CALLABLE = Constraint("a callable", callable)
+PATH = Constraint("a path", lambda v: isinstance(v, str | PathLike) and bool(fspath(v)))
+DICT = Constraint("a dict", lambda v: isinstance(v, dict))
+VERBOSE = [integer(0), *BOOLEAN]
+N_JOBS = [
+    Constraint("an int other than 0", lambda v: is_int(v) and v != 0),
+    NONE,
+]
+RANDOM_STATE = [
+    Constraint("an int in the range [0, 4294967295]", lambda v: is_int(v) and 0 <= v <= 2**32 - 1),
+    Constraint("an instance of 'numpy.random.mtrand.RandomState'", lambda v: isinstance(v, np.random.RandomState)),
+    NONE,
+]
+
+
+def check_parameters(
+    owner: str,
+    values: dict[str, Any],
+    constraints: dict[str, list[Constraint]],
+    error: type[InvalidParameterError] = InvalidParameterError,
+) -> None:
+    """Raise `error` for the first value that none of its constraints accepts."""
+    for name, allowed in constraints.items():
+        value = values[name]
+        if any(constraint.accepts(value) for constraint in allowed):
+            continue
+        words = [constraint.words for constraint in allowed]
+        listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+        raise error(f"The {name!r} parameter of {owner} must be {listed}. Got {value!r} instead.")
+
+
+def check_shape(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
+    """Raise scikit-learn's ValueError if `array` has not this shape."""
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+
+
+def check_weights(weights: Any, n_components: int) -> NDArray[Any]:
+    """Return user weights of shape (n_components,), in [0, 1] and summing to 1."""
+    array = _float_array(weights, "weights")
+    check_shape(array, (n_components,), "weights")
+    if array.min() < 0 or array.max() > 1:
+        # The two values stand the other way round in scikit-learn's message, and its tests match them there.
+        raise ValueError(
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {array.min():.5f}, min value "
+            f"{array.max():.5f}"
+        )
+    if not np.allclose(abs(1.0 - array.sum()), 0.0, atol=1e-6 if array.dtype == np.float32 else 1e-8):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
+    return array
+
+
+def check_means(means: Any, n_components: int, n_features: int) -> NDArray[Any]:
+    """Return user means of shape (n_components, n_features)."""
+    array = _float_array(means, "means")
+    check_shape(array, (n_components, n_features), "means")
+    return array
+
+
+def check_vector(values: Any, n_features: int, name: str) -> NDArray[Any]:
+    """Return a user's vector of shape (n_features,)."""
+    array = _float_array(values, name)
+    check_shape(array, (n_features,), name)
+    return array
+
+
+def check_precisions(precisions: Any, structure: Structure, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return user precisions of this shape, symmetric positive definite or positive."""
+    return _check_definite(precisions, structure, f"{structure.name} precision", shape)
+
+
+def check_covariance_prior(prior: Any, structure: Structure, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a user's scatter matrix, variances or variance of this shape, symmetric positive definite or positive."""
+    array = _float_array(prior, f"{structure.name} covariance_prior")
+    check_shape(array, shape, f"{structure.name} covariance_prior")
+    return _check_definite(array, structure, f"{structure.name} precision", shape)  # scikit-learn's words
+
+
+def check_covariances(covariances: Any, structure: Structure, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return user covariances of this shape, symmetric positive definite or positive."""
+    return _check_definite(covariances, structure, f"{structure.name} covariances", shape)
+
+
+def _check_definite(values: Any, structure: Structure, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = _float_array(values, name)
+    check_shape(array, shape, name)
+    if structure.is_matrix:
+        for matrix in array.reshape(-1, shape[-1], shape[-1]):
+            if not (np.allclose(matrix, matrix.T) and np.all(np.linalg.eigvalsh(matrix) > 0)):
+                raise ValueError(f"'{name}' should be symmetric, positive-definite")
+    elif not np.all(array > 0):
+        raise ValueError(f"'{name}' should be positive")
+    return array
+
+
+def _float_array(values: Any, name: str) -> NDArray[Any]:
+    """Return float32 or float64 values, finite."""
+    array = np.asarray(values)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        if np.isnan(array).any():
+            raise ValueError(f"Input {name} contains NaN.")
+        raise ValueError(f"Input {name} contains infinity or a value too large for {array.dtype!r}.")
+    return array
