@@ -14,19 +14,18 @@ from typing import Any
 _PACKAGE = __name__.rpartition(".")[0]
 # Where the names of a module are now: the first of these modules that has it.
 MOVED: dict[str, tuple[str, ...]] = {
+    "_progress": ("_terminal",),
+    "estimators._base": ("estimators.sklearn_base",),
     "estimators._progress": ("callbacks",),
     "estimators._stream": ("estimators.gaussian.stream",),
     "model.conjugate": ("model.map_prior",),
-    "model.factor_maximisation": ("model.factors.maximisation",),
-    "model.factor_parameters": ("model.factors.parameters",),
-    "model.factor_statistics": ("model.factors.statistics",),
-    "model.files": ("exceptions", "storage.container", "rows.atomic"),
-    "model.persistence": ("exceptions", "storage.gaussian"),
-    "model.priors": ("model.variational_prior",),
+    "model.files": ("exceptions", "storage.container"),
+    "representation.arrow": ("rows.arrow",),
+    "representation.csv": ("rows.csv",),
     "representation.files": ("rows.npy",),
     "representation.open": ("rows.open",),
     "representation.source": ("rows.source", "rows.summary"),
-    "representation.wrappers": ("representation.transformed", "rows.wrappers"),
+    "representation.streams": ("rows.streams",),
 }
 
 

@@ -9,7 +9,6 @@ complete: a full disk or any other error leaves none, and an older one as it was
 is what the model's own methods refuse, such as a row with NaN; the row is named by its place among all rows.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,14 +19,14 @@ from numpy.typing import NDArray
 
 from . import validation as check
 from .estimators.base import MixtureEstimator
-from .estimators.standardised import StandardisedMixture
 from .images.generator import ImageGenerator
 from .images.output import generated_blocks, open_images_file
 from .rows.atomic import StrPath
 from .rows.columns import Columns
 from .rows.open import open_source
 from .rows.output import check_output, open_output
-from .rows.source import ArraySource, Source
+from .rows.source import Source
+from .threads import thread_limit
 
 BLOCK_ROWS = 2**18
 BLOCK_VALUES = 2**22  # of rows with many features or components in a block; 32 MiB in float64
@@ -73,8 +72,8 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
         Number of rows.
     """
     check_output(path, overwrite)
-    rows = _Rows(model, data)
-    return _write(path, rows.source.n_samples, rows.blocks(model.predict, 1), lambda width: ["label"], overwrite)
+    source = _source(model, data)
+    return _write(path, source.n_samples, _scored(model, source, "labels"), lambda width: ["label"], overwrite)
 
 
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -83,9 +82,9 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     Parameters and result are those of `predict`. The numbers are float32 if the rows and the model are, else float64.
     """
     check_output(path, overwrite)
-    rows = _Rows(model, data)
-    blocks = rows.blocks(model.predict_proba, len(model.weights_))
-    return _write(path, rows.source.n_samples, blocks, lambda width: _numbered("component_", width), overwrite)
+    source = _source(model, data)
+    blocks = _scored(model, source, "resp")
+    return _write(path, source.n_samples, blocks, lambda width: _numbered("component_", width), overwrite)
 
 
 def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: bool = False) -> Scores:
@@ -96,12 +95,12 @@ def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: boo
     """
     if path is not None:
         check_output(path, overwrite)
-    rows = _Rows(model, data)
+    source = _source(model, data)
     total, least = 0.0, np.inf
 
     def noted() -> Iterator[Block]:
         nonlocal total, least
-        for block in rows.blocks(model.score_samples, 1):
+        for block in _scored(model, source, "log_prob_norm"):
             total += float(block.sum(dtype=np.float64))
             least = min(least, float(block.min()))
             yield block
@@ -110,8 +109,8 @@ def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: boo
         for _ in noted():
             pass
     else:
-        _write(path, rows.source.n_samples, noted(), lambda width: ["log_density"], overwrite)
-    return Scores(rows.source.n_samples, total, least)
+        _write(path, source.n_samples, noted(), lambda width: ["log_density"], overwrite)
+    return Scores(source.n_samples, total, least)
 
 
 def sample(
@@ -221,31 +220,18 @@ def generate(
     return size
 
 
-class _Part(ArraySource):
-    """Rows of a source, which know their places in it."""
-
-    def __init__(self, rows: Block, source: Source, first: int) -> None:
-        super().__init__(rows, names=source.names)
-        self._source, self.first_row = source, first
-
-    def place(self, row: int) -> str:
-        """Say where a row comes from."""
-        return self._source.place(self.first_row + row)
-
-
-class _Rows:
+def _source(model: Any, data: Any) -> Source:
     """The rows that a model is applied to, checked as far as can be without reading them."""
+    _check_mixture(model)
+    source: Source = model._score_input(open_source(data))
+    return source
 
-    def __init__(self, model: Any, data: Any) -> None:
-        _check_mixture(model)
-        self.source: Source = model._score_input(open_source(data))
 
-    def blocks(self, use: Callable[[Any], Block], width: int) -> Iterator[Block]:
-        """Yield what a method says of each block of rows, `width` numbers of each."""
-        size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(width, self.source.n_features)))
-        for start, chunk in self.source.chunks():
-            for first in range(0, len(chunk), size):
-                yield use(_Part(chunk[first : first + size], self.source, start + first))
+def _scored(model: MixtureEstimator, source: Source, output: str) -> Iterator[Block]:
+    """Yield what the model's density says of each block of rows."""
+    width = len(model.weights_) if output == "resp" else 1
+    size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // max(width, source.n_features)))
+    return model._scored_blocks(source, output, size)
 
 
 def _check_mixture(model: Any) -> None:
@@ -278,24 +264,15 @@ def _sampled(model: Any, n_features: int, wanted: range, seed: int) -> Iterator[
     Each block of `size` rows has its own random stream and is drawn whole even where fewer are wanted: its rows would
     otherwise depend on their number.
     """
-    size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features))
+    size, density = max(1, min(BLOCK_ROWS, BLOCK_VALUES // n_features)), model._density()
     for start in range(wanted.start // size * size, wanted.stop, size):
         stream = np.random.SeedSequence(seed, spawn_key=(start // size,))
         rng = np.random.RandomState(np.random.MT19937(stream))
-        X, labels = _seeded(model, rng).sample(size)
+        with thread_limit(model.n_jobs):
+            X, labels = density.sample(size, rng)
         order = rng.permutation(size)  # `sample` groups its rows by component
         chosen = order[max(0, wanted.start - start) : wanted.stop - start]
         yield X[chosen], labels[chosen]
-
-
-def _seeded(model: Any, rng: np.random.RandomState) -> Any:
-    """A copy of the model that draws with these numbers."""
-    model = copy.copy(model)
-    if isinstance(model, StandardisedMixture):
-        model.mixture = _seeded(model.mixture, rng)
-    else:
-        model.random_state = rng
-    return model
 
 
 def _seed_of(random_state: Any) -> int:

@@ -15,6 +15,11 @@ UserWarning
 Where scikit-learn is installed, what the estimators raise is also an instance of scikit-learn's class of that name.
 """
 
+import contextlib
+import os
+import sys
+import warnings
+
 __all__ = [
     "ConstantColumnWarning",
     "ConvergenceWarning",
@@ -25,6 +30,7 @@ __all__ = [
     "RegularizationWarning",
     "SingularCovarianceError",
     "SourceError",
+    "WorkerError",
 ]
 
 
@@ -77,3 +83,19 @@ class ConstantColumnWarning(UserWarning):
 
 class EmptyComponentWarning(UserWarning):
     """A component lost all its rows during the fit."""
+
+
+# Frames that a warning does not point to: the package's own, and those that lie between two of them.
+_INNER = (os.path.dirname(__file__) + os.sep, contextlib.__file__, f"{os.sep}numba{os.sep}")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn with the line outside of this package that led here, however deep below it; tests/test_warnings.py."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_inner(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_inner(file: str) -> bool:
+    return file.startswith(_INNER[:2]) or _INNER[2] in file

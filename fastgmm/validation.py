@@ -10,7 +10,7 @@ from scipy import sparse
 
 from .exceptions import InvalidParameterError
 from .rows.open import recognised
-from .rows.source import ArraySource, Source
+from .rows.source import ArraySource, Source, blocks, sums_to_finite
 from .rows.summary import first_nonfinite
 
 Array = NDArray[np.float64]
@@ -80,18 +80,15 @@ def as_source(X: Any, owner: str, min_samples: int = 1, model_dtype: Any = None)
 
 def check_finite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
     """Raise ValueError naming the first row and column with NaN or infinity; reads the rows once, copies nothing."""
-    for _, chunk in source.chunks():
-        for first in range(0, len(chunk), 2**16):
-            with np.errstate(over="ignore", invalid="ignore"):
-                finite = np.isfinite(np.sum(chunk[first : first + 2**16]))
-            if not finite:  # also when finite values overflow the sum, so look
-                raise_nonfinite(source, owner, names)
-                return
+    for _, block in blocks(source.chunks(), 2**16):
+        if not sums_to_finite(block):  # also when finite values overflow the sum, so look
+            raise_nonfinite(source, owner, names)
+            return
 
 
-def raise_nonfinite(source: Source, owner: str, names: NDArray[Any] | None) -> None:
-    """Raise the ValueError for the first value that is not finite, if there is one."""
-    place = first_nonfinite(source)
+def raise_nonfinite(source: Source, owner: str, names: NDArray[Any] | None, may_miss: bool = False) -> None:
+    """Raise the ValueError for the first value that is not finite, if there is one; NaN may be a missing value."""
+    place = first_nonfinite(source, missing=not may_miss)
     if place is None:
         return
     row, column, value = place
@@ -103,16 +100,6 @@ def raise_nonfinite(source: Source, owner: str, names: NDArray[Any] | None) -> N
             "NaN is a value missing at random."
         )
     raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
-
-
-def raise_infinite(source: Source, names: NDArray[Any] | None) -> None:
-    """Raise the ValueError for the first infinite value among rows that may have gaps."""
-    for start, chunk in source.chunks():
-        bad = np.isinf(chunk)
-        if bad.any():
-            row, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            where = f"(first at {row_name(source, start + int(row))}, column {column_name(int(column), names)})"
-            raise ValueError(f"Input X contains infinity or a value too large for {source.input_dtype!r} {where}.")
 
 
 def row_name(source: Source, row: int) -> str:
@@ -160,6 +147,11 @@ def check_random_state(seed: Any) -> np.random.RandomState:
     if isinstance(seed, np.random.RandomState):
         return seed
     raise ValueError(f"{seed!r} cannot be used to seed a numpy.random.RandomState instance")
+
+
+def generator_from(random_state: np.random.RandomState) -> np.random.Generator:
+    """A generator of NumPy's new kind, seeded by four numbers of one of the old."""
+    return np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
 
 
 class Constraint:

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from fastgmm import open_source
 from fastgmm.kernels import low_rank, parallel, simd
 from fastgmm.model.bridge import MixtureKernels, NonFiniteRowsError
+from fastgmm.model.factors.expectation import FactorPass
 from fastgmm.model.factors.maximisation import FactorMaximiser, NoisePrior
-from fastgmm.model.factors.missing import VisiblePass
+from fastgmm.model.factors.missing import VisibleSums
 from fastgmm.model.factors.parameters import FactorParameters
-from fastgmm.model.factors.statistics import FactorPass, FactorStatistics
+from fastgmm.model.factors.statistics import FactorStatistics
+from fastgmm.rows.source import ArraySource
 from tests.conftest import ROOT
 from tests.reference_factor_mixture import (
     InverseGamma,
@@ -30,6 +33,7 @@ from tests.reference_factor_mixture import (
     responsibilities,
 )
 from tests.test_factor_reference import draw, from_vector, hide, objective, random_parameters, to_vector
+from tests.test_sources import Chunks
 
 DTYPES = (np.float64, np.float32)
 # Scores: sums of up to 70 squares and a dense factorisation cost dozens of roundings of 1e-16 (float32: 6e-8).
@@ -59,12 +63,17 @@ def step(X, parameters, noise="diag", floor=0.0, prior=None, weight=None, missin
     maximise = FactorMaximiser(
         "isotropic" in noise, "shared" in noise, floor, None if prior is None else NoisePrior(*prior)
     )
-    one_pass = (
-        VisiblePass(lambda: [(0, X)], weight)
-        if missing
-        else FactorPass(lambda: [(0, X)], X.dtype, X.mean(axis=0, dtype=np.float64), weight)
-    )
-    return maximise(one_pass(FactorParameters(*parameters)))
+    return maximise(sums_of(X, parameters, weight, missing))
+
+
+def sums_of(X, parameters, weight=None, missing=False, shift=None):
+    """The statistics of rows, with `missing` as rows of which every one may have gaps."""
+    if missing:
+        sums = VisibleSums(FactorParameters(*parameters))
+        sums.add(X, weight)
+        return sums.statistics()
+    shift = X.mean(axis=0, dtype=np.float64) if shift is None else shift
+    return FactorPass(ArraySource(X), weight, shift)(FactorParameters(*parameters))
 
 
 def reference_step(X, parameters, noise="diag", floor=0.0, prior=None, weight=None, missing=False):
@@ -156,7 +165,7 @@ def test_parallel_loadings_beyond_all_digits_are_one_loading():
     X = rng.normal(size=(30, 8))
     np.testing.assert_allclose(kernel_scores(X, twice)[0], kernel_scores(X, once)[0], rtol=1e-6)
     gaps = hide(X)
-    ours, expected = (VisiblePass(lambda: [(0, gaps)])(FactorParameters(*p)) for p in (twice, once))
+    ours, expected = (sums_of(gaps, p, missing=True) for p in (twice, once))
     # Pivots of about 1 carry the rounding of 1e18: two nats a row, where NaN was.
     assert abs(ours.log_likelihood - expected.log_likelihood) < 2 * len(X)
     assert np.isfinite(ours.latent).all()
@@ -249,7 +258,7 @@ def test_many_calls_of_many_blocks_add_up(monkeypatch):
     weight = np.random.default_rng(3).uniform(0, 2, len(X))
     whole = step(X, truth, weight=weight)
     monkeypatch.setattr(parallel, "FLOPS_PER_CALL", 1.0)  # 4096 rows a call, the least there are
-    parts = FactorPass(lambda: [(0, X[:5000]), (5000, X[5000:])], X.dtype, X.mean(axis=0), weight)
+    parts = FactorPass(open_source(Chunks([X[:5000], X[5000:]])), weight, X.mean(axis=0))
     expected = em_step(X, truth, weight)
     for ours in (whole, FactorMaximiser()(parts(FactorParameters(*truth)))):
         assert_same_step(ours, expected, 1e-9)
@@ -260,7 +269,7 @@ def test_statistics_of_disjoint_rows_add_up():
     X = draw(truth, 300)
 
     def statistics(rows):
-        return FactorPass(lambda: [(0, rows)], rows.dtype, X.mean(axis=0))(FactorParameters(*truth))
+        return FactorPass(ArraySource(rows), None, X.mean(axis=0))(FactorParameters(*truth))
 
     total, whole = statistics(X[:100]) + statistics(X[100:]), statistics(X)
     for name in ("log_likelihood", "sum_resp", "latent", "cross", "second"):
@@ -276,17 +285,11 @@ def test_rows_of_weight_zero_are_absent_wherever_they_lie(missing):
     if missing:
         X, far = hide(X), np.where(np.arange(7) == 2, np.nan, far)
     weight = np.repeat([1.5, 0.0], [100, 3])
-    one_pass = (
-        VisiblePass(lambda: [(0, np.vstack([X, far]))], weight)
-        if missing
-        else FactorPass(lambda: [(0, np.vstack([X, far]))], X.dtype, X.mean(axis=0), weight)
-    )
-    statistics = one_pass(FactorParameters(*truth))
+    statistics = sums_of(np.vstack([X, far]), truth, weight, missing, truth.means[0])
     assert statistics.n_far == 0
     assert statistics.log_likelihood == pytest.approx(1.5 * log_likelihood(X, truth).sum(), rel=1e-11)
     assert_same_step(FactorMaximiser()(statistics), reference_step(X, truth, missing=missing), 1e-8)
-    one_pass.sample_weight = np.ones(103)
-    assert one_pass(FactorParameters(*truth)).n_far == 3
+    assert sums_of(np.vstack([X, far]), truth, np.ones(103), missing, truth.means[0]).n_far == 3
 
 
 @pytest.mark.parametrize("noise", ["diag", "shared", "isotropic"])
@@ -316,7 +319,7 @@ def test_a_dead_component_takes_half_of_the_largest():
     X = draw(truth._replace(weights=np.array([0.3, 0.7, 0.0])), 200)
     parameters = truth._replace(means=np.vstack([truth.means[:2], np.full((1, 7), 1e4)]))
     maximise = FactorMaximiser()
-    new = maximise(FactorPass(lambda: [(0, X)], X.dtype, X.mean(axis=0))(FactorParameters(*parameters)))
+    new = maximise(sums_of(X, parameters))
     assert maximise.restarts == [2]
     assert new.weights.sum() == pytest.approx(1.0, abs=1e-12)
     assert new.weights[1] == new.weights[2] > 0.2
@@ -391,13 +394,13 @@ def test_every_kernel_compiles_once_per_precision():
 
 RESULTS = """
 import numpy as np
-from tests.test_factor_kernels import DTYPES, FactorParameters, FactorPass, draw, kernel_scores, random_parameters
+from tests.test_factor_kernels import DTYPES, draw, kernel_scores, random_parameters, sums_of
 for shape in ((1, 1, 1), (2, 7, 5), (3, 33, 2), (11, 65, 7)):
     parameters = random_parameters(*shape)
     for dtype in DTYPES:
         X = draw(parameters, 1500).astype(dtype)
         weight = np.random.default_rng(0).uniform(size=len(X))
-        s = FactorPass(lambda: [(0, X)], dtype, X.mean(axis=0, dtype=np.float64), weight)(FactorParameters(*parameters))
+        s = sums_of(X, parameters, weight)
         arrays = (s.log_likelihood, s.sum_resp, s.latent, s.cross, s.second, *kernel_scores(X, parameters))
         for name, a in zip(("total", "sum_resp", "latent", "cross", "second", "norm", "labels", "resp"), arrays):
             print(np.dtype(dtype), name, *np.ravel(a)[:4000].tolist())

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from fastgmm import MixtureOfFactorAnalyzers as Mixture
+from fastgmm import open_source
 from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.model.factors.expectation import FactorPass
 from fastgmm.model.factors.maximisation import FactorMaximiser
-from fastgmm.model.factors.missing import GapsPass, VisiblePass, find_gaps
+from fastgmm.model.factors.missing import VisibleSums
 from fastgmm.model.factors.parameters import FactorParameters
-from fastgmm.rows.source import ArraySource
 from tests.reference_factor_mixture import covariance, em_step_missing, expectations, impute, log_likelihood, log_prob
 from tests.test_factor_reference import draw, hide, random_parameters
+from tests.test_sources import Chunks
 
 
 @pytest.fixture(scope="module")
@@ -229,11 +231,11 @@ def test_complete_rows_take_the_fast_way_to_the_same_step(weighted, truth):
     X = draw(truth, 90)
     X[::3, 2] = X[1::9, 5] = np.nan
     weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float) if weighted else None
-    gaps = find_gaps(ArraySource(X))
-    np.testing.assert_array_equal(gaps, np.isnan(X).any(axis=1))
     parameters = FactorParameters(*truth)
-    apart = GapsPass(lambda: [(0, X[:50]), (50, X[50:])], gaps, np.float64, truth.means[0], weight)(parameters)
-    together = VisiblePass(lambda: [(0, X)], weight)(parameters)
+    apart = FactorPass(open_source(Chunks([X[:50], X[50:]])), weight, truth.means[0], gaps=True)(parameters)
+    visible = VisibleSums(parameters)
+    visible.add(X, weight)
+    together = visible.statistics()
     assert apart.log_likelihood == pytest.approx(together.log_likelihood, rel=1e-12)
     steps = [FactorMaximiser()(statistics) for statistics in (apart, together)]
     for name in ("weights", "means", "loadings", "noise_variance"):

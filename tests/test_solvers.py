@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -18,10 +20,11 @@ from fastgmm.model.maximisation import FixedParameters, Maximiser
 from fastgmm.model.parameters import MixtureParameters, UniformNoise
 from fastgmm.optimization.gradient import SCHEDULES, Chart, Coordinates
 from fastgmm.optimization.hard_em import tempered
+from fastgmm.optimization.solvers import ACCELERATIONS, SOLVERS
 from fastgmm.rows.source import ArraySource
 from tests import reference
+from tests.conftest import ROOT
 
-SOLVERS = ("em", "hard", "annealed", "stepwise", "gradient")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_cholesky_")
 
 
@@ -398,3 +401,50 @@ def test_threads_do_not_change_a_bit(solver, blobs):
 def test_bad_options_are_named(solver, options, message, faithful):
     with pytest.raises(ValueError, match=message):
         GaussianMixture(2, solver=solver, solver_options=options).fit(faithful)
+
+
+# ---- the table ----
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_an_entry_says_what_its_solver_takes(name):
+    """Every option has a test and words for it, and a default that passes."""
+    solver = SOLVERS[name]
+    assert solver.name == name
+    assert is_dataclass(solver.options)
+    defaults = solver.read_options(None)
+    for field in fields(solver.options):
+        constraint = field.metadata["constraint"]
+        assert constraint.words
+        assert constraint.accepts(getattr(defaults, field.name)), field.name
+    given = {field.name: getattr(defaults, field.name) for field in fields(solver.options)}
+    assert solver.read_options(given) == defaults
+
+
+def test_the_parameters_offer_what_the_table_has():
+    for parameter, values in (("solver", SOLVERS), ("acceleration", ACCELERATIONS)):
+        with pytest.raises(ValueError, match=f"'{parameter}' parameter") as error:
+            GaussianMixture(**{parameter: "none of them"}).fit(np.zeros((5, 2)))
+        assert all(repr(value) in str(error.value) for value in values)
+
+
+def compared_strings(node):
+    """Strings that a node compares with, matches or looks up; no others."""
+    if isinstance(node, ast.Compare | ast.MatchValue):
+        return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    if isinstance(node, ast.Dict):
+        return {key.value for key in node.keys if isinstance(key, ast.Constant)}
+    return set()
+
+
+def test_solvers_are_told_apart_in_one_table_only():
+    """'em' is a value of `missing` as well, so that it counts only beside the word solver."""
+    found = []
+    for path in sorted((ROOT / "fastgmm").rglob("*.py")):
+        if path.name == "solvers.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            words = compared_strings(node) & set(SOLVERS)
+            if words - {"em"} or (words and "solver" in ast.unparse(node)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []

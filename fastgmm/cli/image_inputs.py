@@ -1,6 +1,5 @@
 """What commands on images read: pictures, labels, masks and sizes."""
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,9 +53,10 @@ def load_images_of(generator: "ImageGenerator", path: Path, resize: bool, skip_u
 def warn_of_unreadable(found: "ImageSet") -> None:
     """Name what was left out on stderr."""
     if found.unreadable:
+        from ..exceptions import warn
         from ..images.pictures import listed
 
-        warnings.warn(f"left out what cannot be read: {listed(found.unreadable)}", stacklevel=2)
+        warn(f"left out what cannot be read: {listed(found.unreadable)}", UserWarning)
 
 
 def load_labels(file: Path, found: "ImageSet") -> npt.NDArray[Any]:

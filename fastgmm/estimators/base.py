@@ -4,31 +4,34 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model import sampling
-from ..model.bridge import MixtureKernels, NonFiniteRowsError
-from ..model.parameters import MixtureParameters
+from ..model.bridge import NonFiniteRowsError
+from ..model.scoring import Density, filled, scored, totalled
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, check_sample_weight, raise_nonfinite
-from .sklearn_base import DensityEstimator, NotFittedError, check_feature_names, check_n_features
+from .saving import Saveable
+from .sklearn_base import NotFittedError, check_feature_names, check_n_features
+
+FILLS = ("mean", "sample")
 
 
-class MixtureEstimator(DensityEstimator):
-    """What every mixture estimator does alike: read rows, predict, score, sample."""
+class MixtureEstimator(Saveable):
+    """What every mixture estimator does alike: read rows, predict, score, sample, impute.
+
+    What is asked of rows is asked of the fitted `Density`, part by part, wherever the rows are.
+    """
 
     weights_: NDArray[Any]
     means_: NDArray[Any]
-    covariances_: NDArray[Any]
-    precisions_cholesky_: NDArray[Any]
-    covariance_type: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
-    _defining: ClassVar[tuple[str, ...]] = ("weights_", "means_", "precisions_cholesky_")  # what a model is made of
+    _defining: ClassVar[tuple[str, ...]]  # the arrays that a model is made of
 
     def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> Source:
         """Check X and its column names and return its rows; with `reset` remember width and names.
@@ -55,16 +58,21 @@ class MixtureEstimator(DensityEstimator):
             )
 
     @contextmanager
-    def _naming_nonfinite(self, source: Source) -> Iterator[None]:
+    def _naming_nonfinite(self, source: Source, may_miss: bool) -> Iterator[None]:
         """Turn the kernels' word of NaN or infinity into the ValueError that names row and column."""
         try:
             yield
         except NonFiniteRowsError:
-            raise_nonfinite(source, type(self).__name__, self._column_names())
+            raise_nonfinite(source, type(self).__name__, self._column_names(), may_miss)
             raise AssertionError("the kernels met a value that is not finite") from None
 
     def _column_names(self) -> NDArray[Any] | None:
         return getattr(self, "feature_names_in_", None)
+
+    @property
+    def _may_miss(self) -> bool:
+        """Whether NaN stands for a missing value."""
+        return getattr(self, "missing", "raise") == "em"
 
     def _check_is_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -76,7 +84,7 @@ class MixtureEstimator(DensityEstimator):
     def __sklearn_tags__(self) -> Any:
         """scikit-learn's description of what the estimator takes: NaN only where it stands for a missing value."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = getattr(self, "missing", "raise") == "em"
+        tags.input_tags.allow_nan = self._may_miss
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -84,25 +92,16 @@ class MixtureEstimator(DensityEstimator):
         return all(hasattr(self, name) for name in self._defining)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Return the most probable component of each row, shape (n_samples,); needs no exponential."""
-        source = self._score_input(X)
-        labels = np.empty(source.n_samples, np.int64)
-        self._score_rows(source, self._parameters(), labels=labels)
-        return labels
+        """Return the most probable component of each row, shape (n_samples,), -1 for noise; needs no exponential."""
+        return self._scored(self._score_input(X), "labels")
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each component for each row, shape (n_samples, n_components)."""
-        source = self._score_input(X)
-        resp = np.empty((source.n_samples, len(self.weights_)), source.dtype)
-        self._score_rows(source, self._parameters(), resp=resp)
-        return resp
+        return self._scored(self._score_input(X), "resp")
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Return the log-density of each row in nats, shape (n_samples,)."""
-        source = self._score_input(X)
-        log_prob_norm = np.empty(source.n_samples, source.dtype)
-        self._score_rows(source, self._parameters(), log_prob_norm=log_prob_norm)
-        return log_prob_norm
+        return self._scored(self._score_input(X), "log_prob_norm")
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the (weighted) mean log-density per row, in nats."""
@@ -116,29 +115,30 @@ class MixtureEstimator(DensityEstimator):
         -------
         X : ndarray of shape (n_samples, n_features), float64, grouped by component
         y : ndarray of shape (n_samples,), int64
-            The component of each row; multinomial counts. An int `random_state` gives the same sample at every call,
-            the same bits for any `n_jobs`.
+            The component of each row, -1 for noise; multinomial counts. An int `random_state` gives the same sample at
+            every call, the same bits for any `n_jobs`.
         """
-        self._check_is_fitted()
-        if n_samples < 1:
-            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
-        rng = check_random_state(self.random_state)
-        counts = sampling.component_counts(self.weights_, int(n_samples), rng)
-        labels = np.repeat(np.arange(len(counts)), counts)
-        seed = rng.randint(0, 2**32, size=4, dtype=np.uint32)
-        means = np.asarray(self.means_, np.float64)
-        covariances = np.asarray(self.covariances_, np.float64)
-        with thread_limit(self.n_jobs):
-            return sampling.sample_rows(means, covariances, self.covariance_type, labels, seed), labels
+        return self._sampled(n_samples)
 
-    def _parameters(self) -> Any:
+    def impute(self, X: Any, mode: str = "mean") -> NDArray[Any]:
+        """Return a copy of X with its missing values, NaN, filled in from the other values of their row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what `fit` takes
+        mode : {'mean', 'sample'}, default='mean'
+            The conditional mean given the row's other values, or a draw from their conditional distribution (an int
+            `random_state` gives the same draw at every call). Uniform noise and `obs_noise` are left out of both.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 if X and the model are, else float64
+        """
+        return self._filled(X, mode, "imputer")
+
+    @abstractmethod
+    def _density(self) -> Density:
         """The fitted arrays as they stand now, which may have been set by hand: nothing derived is kept."""
-        return MixtureParameters(
-            np.asarray(self.weights_, np.float64),
-            np.asarray(self.means_, np.float64),
-            np.asarray(self.precisions_cholesky_, np.float64),
-            self.covariance_type,
-        )
 
     def _score_input(self, X: Any) -> Source:
         """Check that the model is fitted, and the rows to score."""
@@ -154,57 +154,65 @@ class MixtureEstimator(DensityEstimator):
             )
         return source
 
-    def _score_rows(self, source: Source, parameters: Any, **outputs: NDArray[Any]) -> None:
-        """Fill `log_prob_norm`, `labels` or `resp`, one entry per row; ValueError naming the first NaN or infinity."""
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            MixtureKernels(parameters, source.dtype).score(source.chunks(), **outputs)
+    def _scored(self, source: Source, output: str) -> NDArray[Any]:
+        """An output of `Density.score` for all rows."""
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+            return gathered(source.map_parts(scored, self._density(), output), source.n_samples)
 
-    def _total_log_likelihood(
-        self,
-        source: Source,
-        parameters: Any,
-        sample_weight: NDArray[np.float64] | None,
-        labels: NDArray[np.int64] | None = None,
-    ) -> float:
-        """Weighted total log-likelihood of rows in nats; `labels` are filled on the way."""
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source):
-            totals, first = [], 0
-            for total, found in source.map_parts(_log_likelihood, parameters, per_row=(sample_weight, labels)):
-                totals.append(total)
-                if labels is not None and found is not labels:
-                    labels[first : first + len(found)] = found
-                    first += len(found)
-            return math.fsum(totals)
+    def _scored_blocks(self, source: Source, output: str, n_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield what `_scored` gives, at most so many rows at a time where this process reads them."""
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+            yield from source.map_blocks(scored, self._density(), output, n_rows=n_rows)
 
-    def _total_of_scores(
-        self,
-        source: Source,
-        parameters: Any,
-        sample_weight: NDArray[np.float64] | None,
-        labels: NDArray[np.int64] | None,
-    ) -> float:
-        """`_total_log_likelihood` from what `_score_rows` says of each row."""
-        outputs: dict[str, NDArray[Any]] = {"log_prob_norm": np.empty(source.n_samples, source.dtype)}
-        if labels is not None:
-            outputs["labels"] = labels
-        self._score_rows(source, parameters, **outputs)
-        weight = np.ones(source.n_samples) if sample_weight is None else sample_weight
-        present = weight > 0
-        return float(np.sum(weight[present] * outputs["log_prob_norm"][present], dtype=np.float64))
+    def _sampled(self, n_samples: int, **options: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        self._check_is_fitted()
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        with thread_limit(self.n_jobs):
+            return self._density().sample(int(n_samples), check_random_state(self.random_state), **options)
+
+    def _filled(self, X: Any, mode: str, filler: str) -> NDArray[Any]:
+        """The rows as the filler of this name of the density completes them."""
+        source = self._score_input(X)
+        if mode not in FILLS:
+            raise ValueError(f"mode must be 'mean' or 'sample'. Got {mode!r}.")
+        seed = None
+        if mode == "sample":
+            seed = check_random_state(self.random_state).randint(0, 2**31 - 1, size=4).tolist()
+        numbers = range(source.n_samples)
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source, may_miss=True):
+            parts = source.map_parts(filled, self._density(), filler, seed, per_row=(numbers,))
+            return gathered(parts, source.n_samples)
 
     def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Weighted total log-likelihood and total weight."""
         source = self._score_input(X)
         weight = check_sample_weight(sample_weight, source.n_samples)
-        total = self._total_log_likelihood(source, self._parameters(), weight)
+        total, _ = self._total(source, self._density(), weight)
         return total, float(source.n_samples if weight is None else weight.sum())
 
+    def _total(
+        self, source: Source, density: Density, sample_weight: NDArray[np.float64] | None, with_labels: bool = False
+    ) -> tuple[float, NDArray[np.int64] | None]:
+        """Weighted total log-likelihood of rows in nats, and their labels if wanted."""
+        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+            totals, labels = zip(
+                *source.map_parts(totalled, density, with_labels, per_row=(sample_weight,)), strict=True
+            )
+        return math.fsum(totals), gathered(iter(labels), source.n_samples) if with_labels else None
 
-def _log_likelihood(
-    part: Source, parameters: Any, sample_weight: NDArray[np.float64] | None, labels: NDArray[np.int64] | None
-) -> tuple[float, Any]:
-    """Weighted total log-likelihood of the rows of a part in nats; `labels`, if given, filled."""
-    return MixtureKernels(parameters, part.dtype).log_likelihood(part.chunks(), sample_weight, labels), labels
+
+def gathered(parts: Iterator[NDArray[Any]], n_rows: int) -> NDArray[Any]:
+    """What was found for each part of the rows, as one array; of a single part itself."""
+    first = next(parts)
+    if len(first) == n_rows:
+        return first
+    out = np.empty((n_rows, *first.shape[1:]), first.dtype)
+    done = 0
+    for part in chain([first], parts):
+        out[done : done + len(part)] = part
+        done += len(part)
+    return out
 
 
 class InformationCriteria(MixtureEstimator):

@@ -11,20 +11,24 @@ from numpy.typing import ArrayLike, NDArray
 from .. import validation as check
 from ..callbacks import Callback
 from ..model.covariance import STRUCTURES
+from ..model.maximisation import Maximiser
 from ..model.parameters import MixtureParameters
 from ..model.variational_prior import WEIGHT_PRIORS, MixturePosterior, MixturePrior, expected_log_weights
 from ..optimization.em import EMResult
 from ..optimization.initialization import initial_statistics
-from ..optimization.problem import FitProblem
+from ..optimization.problem import MixtureProblem
 from ..optimization.variational import VariationalIteration, posterior_of
 from ..rows.atomic import StrPath
+from ..rows.source import Source
 from ..storage.container import ModelReader, fail
 from ..storage.gaussian import TENSORS
 from ..storage.posterior import POSTERIOR, PRIOR, pack_posterior, read_posterior
-from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
-from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
+from .covariance_estimator import COVARIANCE_CONSTRAINTS, CovarianceEstimator
+from .fit_warnings import warn_about_columns
+from .fitting import FitPlan
+from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 
-CONSTRAINTS = COMMON_CONSTRAINTS | {
+CONSTRAINTS = COVARIANCE_CONSTRAINTS | {
     "weight_concentration_prior_type": [check.one_of(*WEIGHT_PRIORS)],
     "weight_concentration_prior": [check.NONE, check.positive()],
     "mean_precision_prior": [check.NONE, check.positive()],
@@ -34,7 +38,7 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
 }
 
 
-class BayesianGaussianMixture(Saveable, EMEstimator):
+class BayesianGaussianMixture(CovarianceEstimator):
     """Gaussian mixture fitted by variational inference: components that the data do not need lose their weight.
 
     A drop-in for `sklearn.mixture.BayesianGaussianMixture` (1.9): same parameters, attributes, methods and messages,
@@ -121,6 +125,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
 
     _constraints = CONSTRAINTS
     _models = ("BayesianGaussianMixture",)
+    _bound_is_per_row = False
 
     def __init__(
         self,
@@ -213,7 +218,17 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
         unpack_facts(self, reader)
         return self
 
-    def _plan(self, problem: FitProblem) -> FitPlan:
+    def _objective(self) -> str:
+        return "evidence lower bound"
+
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
+        weight = self._check_rows(source, sample_weight)
+        columns, ridge = self._summary(source, weight), float(self.reg_covar)
+        warn_about_columns(columns, ridge, self._column_names())
+        maximise = Maximiser(self.covariance_type, ridge, columns.variance)
+        return MixtureProblem(source, columns, weight, int(self.n_components), maximise)
+
+    def _plan(self, problem: MixtureProblem) -> FitPlan:
         """Variational inference from the posterior of `init_params`."""
         prior = self._prior(problem)
         rng = check.check_random_state(self.random_state)
@@ -222,9 +237,9 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
             statistics, _ = initial_statistics(problem, self.init_params, rng)
             return posterior_of(prior, statistics, problem.covariance_type, float(self.reg_covar))
 
-        return FitPlan(start, partial(VariationalIteration, prior=prior), rng, "lower bound", prior)
+        return FitPlan(start, partial(VariationalIteration, prior=prior), rng, self._objective(), prior)
 
-    def _prior(self, problem: FitProblem) -> MixturePrior:
+    def _prior(self, problem: MixtureProblem) -> MixturePrior:
         """The hyperparameters: what the user gave, checked, and what the rows say in place of None."""
         n_features = problem.source.n_features
         concentration, precision = self.weight_concentration_prior, self.mean_precision_prior
@@ -245,7 +260,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
             self._covariance_prior(problem),
         )
 
-    def _covariance_prior(self, problem: FitProblem) -> NDArray[np.float64]:
+    def _covariance_prior(self, problem: MixtureProblem) -> NDArray[np.float64]:
         structure, n_features = STRUCTURES[self.covariance_type], problem.source.n_features
         if self.covariance_prior is not None:
             shape = structure.shape(1, n_features)
@@ -263,10 +278,7 @@ class BayesianGaussianMixture(Saveable, EMEstimator):
             lambda: problem.data_pass().data_scatter() / (total - 1),
         )
 
-    def _bound_scale(self, total_weight: float) -> float:
-        return total_weight
-
-    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: MixtureProblem) -> None:
         assert isinstance(result.parameters, MixturePosterior)
         assert plan.prior is not None
         self._set_posterior(result.parameters, plan.prior, problem.source.dtype)

@@ -11,24 +11,27 @@ from .. import validation as check
 from ..callbacks import Callback
 from ..model.factors.maximisation import FactorMaximiser, NoisePrior
 from ..model.factors.parameters import FactorParameters
+from ..model.factors.scoring import FactorDensity
 from ..model.factors.stacking import stacked
 from ..optimization.em import EMIteration, EMResult
 from ..optimization.factor_problem import FactorProblem
+from ..optimization.factor_start import factor_start
 from ..rows.atomic import StrPath
 from ..rows.source import Source
 from ..rows.summary import ColumnSummary
 from ..storage.container import ModelReader
 from ..storage.factors import load_settings, pack_factor_mixture, read_factor_mixture
 from ..threads import thread_limit
-from ._factor_scoring import OBS_NOISE, FactorScoring
+from .base import InformationCriteria
 from .fit_warnings import warn_about_constant_columns, warn_about_result
 from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
-from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
+from .saving import Packed, pack_facts, unpack_facts, unpack_settings
+from .sklearn_base import InvalidParameterError
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
+OBS_NOISE = [check.real(0.0)]
 FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
-_OF_OTHERS = ("reg_covar", "covariance_type")
-CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name not in _OF_OTHERS} | {
+CONSTRAINTS = COMMON_CONSTRAINTS | {
     "n_factors": [check.integer(1)],
     "noise_type": [check.one_of("diagonal", "isotropic")],
     "shared_noise": check.BOOLEAN,
@@ -40,7 +43,7 @@ CONSTRAINTS = {name: kind for name, kind in COMMON_CONSTRAINTS.items() if name n
 }
 
 
-class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
+class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
     """Mixture of Gaussians with covariances loadings loadings^T + diag(noise), fitted by exact EM in factor space.
 
     A row of component k is x = mean_k + loadings_k z + e, with factors z ~ N(0, I) and noise e ~ N(0, diag(noise_k)).
@@ -125,6 +128,9 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
 
     _constraints = CONSTRAINTS
     _models = ("MixtureOfFactorAnalyzers", "ImageGenerator")
+    _defining = ("weights_", "means_", "loadings_", "noise_variance_")
+    loadings_: NDArray[Any]
+    noise_variance_: NDArray[Any]
 
     def __init__(
         self,
@@ -247,20 +253,78 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
                 raise ValueError(
                     f"mixture {number} has {mixture.means_.shape[1]} features, but X has {source.n_features}."
                 )
-        each = [mixture._fitted_parameters() for mixture in mixtures]
+        each = [mixture._parameters() for mixture in mixtures]
         parts = [parameters.with_observation_noise(float(level)) for parameters in each for level in noise_levels]
-        with thread_limit(mixtures[0].n_jobs), mixtures[0]._naming_nonfinite(source):
+        with thread_limit(mixtures[0].n_jobs), mixtures[0]._naming_nonfinite(source, may_miss=False):
             parameters = stacked(parts, source)
         self = cls(len(parameters.weights), parameters.n_factors, n_jobs=mixtures[0].n_jobs)
         self._set_factors(parameters, np.result_type(*(mixture.means_ for mixture in mixtures)))
         self.n_features_in_ = source.n_features
         return self
 
+    def sample(self, n_samples: int = 1, *, noise: bool = True) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Draw rows from the mixture; see `GaussianMixture.sample`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        noise : bool, default=True
+            Without, rows are mean + loadings z: images without grain.
+        """
+        return self._sampled(n_samples, noise=noise)
+
+    def reconstruct(self, X: Any, mode: str = "mean") -> NDArray[Any]:
+        """Return the rows without what the model takes for noise: mean + loadings z of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN is a value that was not observed. With `obs_noise`, this denoises.
+        mode : {'mean', 'sample'}, default='mean'
+            The expectation given the row, or a draw of component and factors from their posterior.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 if X and the model are, else float64
+        """
+        return self._filled(X, mode, "reconstructor")
+
+    def get_covariance(self, component: int) -> NDArray[Any]:
+        """Return the covariance matrix of a component, (n_features, n_features)."""
+        self._check_is_fitted()
+        loadings = self.loadings_[component]
+        return np.asarray(loadings @ loadings.T + np.diag(self.noise_variance_[component]))
+
+    def _n_parameters(self) -> int:
+        (n_components, n_features), n_factors = self.means_.shape, self.loadings_.shape[2]
+        rotations = n_factors * (n_factors - 1) // 2
+        noise = (1 if self.shared_noise else n_components) * (1 if self.noise_type == "isotropic" else n_features)
+        return n_components * (n_features * (n_factors + 1) - rotations + 1) - 1 + noise
+
+    def _density(self) -> FactorDensity:
+        name, values = type(self).__name__, {"obs_noise": self.obs_noise}  # it may have been set since the fit
+        check.check_parameters(name, values, {"obs_noise": OBS_NOISE}, InvalidParameterError)
+        return FactorDensity(self._parameters(), self._may_miss, float(self.obs_noise))
+
+    def _density_of(self, parameters: FactorParameters) -> FactorDensity:
+        return FactorDensity(parameters, self._may_miss)
+
+    def _parameters(self) -> FactorParameters:
+        """The fitted arrays as they stand now."""
+        weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)
+        return FactorParameters(weights, means, loadings, noise)
+
+    def _set_factors(self, parameters: FactorParameters, dtype: Any) -> None:
+        self.weights_ = parameters.weights.astype(dtype)
+        self.means_ = parameters.means.astype(dtype)
+        self.loadings_ = parameters.loadings.astype(dtype)
+        self.noise_variance_ = np.maximum(parameters.noise_variance, np.finfo(dtype).tiny).astype(dtype)
+
     def _pack(self, path: StrPath) -> Packed:
         self._check_is_fitted()
         # In metadata of their own, where the first release looks for them.
         own = {name: str(getattr(self, name)) for name in FIRST_SETTINGS}
-        return pack_factor_mixture(path, self._fitted_parameters(), self.means_.dtype, pack_facts(self) | own)
+        return pack_factor_mixture(path, self._parameters(), self.means_.dtype, pack_facts(self) | own)
 
     @classmethod
     def _unpack(cls, reader: ModelReader) -> Self:
@@ -277,7 +341,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
         weight = self._check_rows(source, sample_weight)
         if self.n_factors > source.n_features:
             raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
-        columns, has_missing = self._summary(source, weight, self.missing == "em")
+        columns = self._summary(source, weight)
         at_floor = self.noise_type == "diagonal" and self.noise_prior is None
         variance = f"noise_floor = {self.noise_floor:g}" if at_floor else "noise alone"
         warn_about_constant_columns(columns, variance, self._column_names())
@@ -285,8 +349,11 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
             self.noise_type == "isotropic", bool(self.shared_noise), float(self.noise_floor), self._prior(columns)
         )
         return FactorProblem(
-            source, columns, weight, int(self.n_components), int(self.n_factors), maximise, has_missing
+            source, columns, weight, int(self.n_components), maximise, columns.has_missing, int(self.n_factors)
         )
+
+    def _objective(self) -> str:
+        return "log-likelihood" if self.noise_prior is None else "log-posterior"
 
     def _prior(self, columns: ColumnSummary) -> NoisePrior | None:
         if self.noise_prior is None:
@@ -307,9 +374,9 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
 
         def start() -> FactorParameters:
             problem.maximise.restarts.clear()
-            return problem.start(init, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
+            return factor_start(problem, init, check.generator_from(rng))
 
-        return FitPlan(start, EMIteration, rng, "log-likelihood" if self.noise_prior is None else "log-posterior")
+        return FitPlan(start, EMIteration, rng, self._objective())
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: FactorProblem) -> None:
         self._set_factors(result.parameters, problem.source.dtype)
@@ -324,7 +391,7 @@ class MixtureOfFactorAnalyzers(FactorScoring, Saveable, EMEstimator):
                 f"warm_start=True continues a fit with loadings of shape {self.loadings_.shape}, but n_components, "
                 f"n_factors and X now ask for {shape}. Set warm_start=False to start anew."
             )
-        return self._fitted_parameters()
+        return self._parameters()
 
 
 def check_labels(labels: Any, problem: FactorProblem) -> NDArray[np.int64]:

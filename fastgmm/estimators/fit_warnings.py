@@ -1,6 +1,5 @@
 """What a fit warns about: columns beforehand, the outcome afterwards. Columns are named."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..exceptions import (
     EmptyComponentWarning,
     RegularizationWarning,
     SingularCovarianceError,
+    warn,
 )
 from ..model.covariance import EPS
 from ..optimization.em import EMResult
@@ -46,44 +46,36 @@ def check_observed(columns: ColumnSummary, names: Names) -> None:
         raise ValueError(f"Column {name} has no values: all are missing. Drop it.")
 
 
-def warn_about_constant_columns(columns: ColumnSummary, variance: str, names: Names, stacklevel: int = 5) -> None:
-    """Warn of constant columns, naming what the fit takes for their variance.
-
-    `stacklevel` frames up is the user's call of `fit`.
-    """
+def warn_about_constant_columns(columns: ColumnSummary, variance: str, names: Names) -> None:
+    """Warn of constant columns, naming what the fit takes for their variance."""
     constant = [column_name(int(d), names) for d in np.flatnonzero(columns.constant)]
     if constant:
         more = f" and {len(constant) - MOST_NAMED} more" if len(constant) > MOST_NAMED else ""
-        warnings.warn(
+        warn(
             f"X has no variance along column {', column '.join(constant[:MOST_NAMED])}{more}: its fitted variance is "
             f"{variance}, and it tells the components nothing. Drop it.",
             ConstantColumnWarning,
-            stacklevel=stacklevel,
         )
 
 
-def warn_about_columns(
-    columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False, stacklevel: int = 5
-) -> None:
+def warn_about_columns(columns: ColumnSummary, reg_covar: float, names: Names, relative: bool = False) -> None:
     """Warn of constant columns, and of a reg_covar that is not small against a column's variance.
 
-    A `relative` one is a share of each column's variance (of 1 for a constant column). `stacklevel` frames up is the
-    user's call of `fit`.
+    A `relative` one is a share of each column's variance (of 1 for a constant column).
     """
     if reg_covar == 0:
         return
-    warn_about_constant_columns(columns, f"reg_covar = {reg_covar:g}", names, stacklevel + 1)
+    warn_about_constant_columns(columns, f"reg_covar = {reg_covar:g}", names)
     share = np.full(len(columns.variance), 0.0)
     varying = ~columns.constant
     with np.errstate(divide="ignore"):
         share[varying] = reg_covar / columns.variance[varying]
     if share.max() > REG_COVAR_SHARE and not relative:
         worst = int(share.argmax())
-        warnings.warn(
+        warn(
             f"reg_covar = {reg_covar:g} is {share[worst]:.3g} times the variance of column {column_name(worst, names)}"
             f" ({columns.variance[worst]:.3g}), so it changes the result. Rescale the data or lower reg_covar.",
             RegularizationWarning,
-            stacklevel=stacklevel,
         )
 
 
@@ -93,10 +85,9 @@ def warn_about_labels(y: Any) -> None:
         return
     labels = np.asarray(y)
     if labels.dtype.kind == "i" and labels.size and labels.min() == -1:
-        warnings.warn(
+        warn(
             "y holds -1, as labels of which some are unknown do, but is ignored; set semi_supervised=True to use it.",
             UserWarning,
-            stacklevel=6,
         )
 
 
@@ -108,32 +99,28 @@ def warn_about_result(result: EMResult, cause: str, objective: str, may_empty: b
     """
     empty = np.flatnonzero(result.parameters.weights < EPS)
     if len(empty) and not may_empty:
-        warnings.warn(
+        warn(
             f"Components {empty.tolist()} are empty: no row belongs to them. Use fewer components.",
             EmptyComponentWarning,
-            stacklevel=5,
         )
     if result.halted == "max_seconds":
         what = "a start that had not converged" if result.stop_reason == "max_seconds" else "the starts that were left"
-        warnings.warn(
+        warn(
             f"The fit reached max_seconds and gave up {what}. Allow more time, or go on later with checkpoint and "
             "resume=True.",
             ConvergenceWarning,
-            stacklevel=5,
         )
     if result.largest_fall > 0 and result.stop_reason != "converged":
-        warnings.warn(
+        warn(
             f"The {objective} fell by up to {result.largest_fall:.3g} nats per row. EM with {cause} does not "
             f"maximise it: lower {cause.split()[0]} or rescale the data.",
             ConvergenceWarning,
-            stacklevel=5,
         )
     elif not result.converged and result.stop_reason not in ("callback", "passes", "max_seconds"):
-        warnings.warn(
+        warn(
             "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
             "tol, or check for degenerate data.",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 

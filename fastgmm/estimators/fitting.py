@@ -4,8 +4,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from numbers import Real
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -16,28 +15,26 @@ from .. import validation as check
 from ..callbacks import Callback, IterationInfo, is_callback
 from ..distributed.sources import distribute_if_asked
 from ..exceptions import SingularCovarianceError
-from ..model.covariance import STRUCTURES
-from ..model.maximisation import Maximiser
-from ..model.parameters import Array, MixtureParameters
+from ..model.parameters import Array
+from ..model.scoring import Density
 from ..model.variational_prior import MixturePrior
 from ..optimization.checkpoint import CheckpointKeeper
 from ..optimization.em import EMIteration, EMResult, MStep
 from ..optimization.initialization import METHODS
-from ..optimization.problem import FitProblem
 from ..optimization.restarts import EMOptions, Start, fit_best
 from ..rows.source import Source
-from ..rows.summary import ColumnSummary, summarise_columns, summarise_observed
+from ..rows.summary import ColumnSummary, summarise_columns
 from ..threads import thread_limit
 from .base import MixtureEstimator
-from .fit_warnings import check_columns, check_observed, name_column, warn_about_columns, warn_about_result
+from .fit_warnings import check_columns, check_observed, name_column
 from .reporting import FitReporter, VerboseReport
 from .resuming import make_keeper
 from .sklearn_base import InvalidParameterError
+from .sklearn_conversion import to_sklearn
 
 COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "n_components": [check.integer(1)],
     "tol": [check.real(0.0)],
-    "reg_covar": [check.real(0.0)],
     "max_iter": [check.integer(0)],
     "n_init": [check.integer(1)],
     "init_params": [check.one_of(*METHODS), check.CALLABLE, check.ARRAY_LIKE],
@@ -45,7 +42,6 @@ COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "warm_start": check.BOOLEAN,
     "verbose": check.VERBOSE,
     "verbose_interval": [check.integer(1)],
-    "covariance_type": [check.one_of(*STRUCTURES)],
     "n_jobs": check.N_JOBS,
     "callback": [
         check.Constraint("a callable, an object with a method begin, iteration or end", is_callback),
@@ -69,7 +65,7 @@ class FitPlan:
     start: Start
     iterate: Callable[..., EMIteration]
     rng: np.random.RandomState
-    objective: str = "log-likelihood"
+    objective: str
     prior: MixturePrior | None = None
     m_step: MStep | None = None
 
@@ -79,7 +75,6 @@ class EMEstimator(MixtureEstimator):
 
     n_components: int
     tol: float
-    reg_covar: Any
     max_iter: int
     n_init: int
     init_params: str | ArrayLike | Callable[..., Any]
@@ -94,6 +89,7 @@ class EMEstimator(MixtureEstimator):
     converged_: bool
     lower_bound_: Any
     _constraints: ClassVar[dict[str, list[check.Constraint]]]
+    _bound_is_per_row: ClassVar[bool] = True
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, executor: Any = None) -> Self:
         """Fit the mixture: one pass over the rows per iteration, memory independent of n_samples.
@@ -135,6 +131,18 @@ class EMEstimator(MixtureEstimator):
         assert labels is not None
         return labels
 
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name, fitted alike; `fastgmm.from_sklearn` is the way back."""
+        return to_sklearn(self)
+
+    @abstractmethod
+    def _objective(self) -> str:
+        """What the bound of the fit is called in messages and plots."""
+
+    @abstractmethod
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> Any:
+        """Check rows, weights and settings, and summarise the columns."""
+
     @abstractmethod
     def _plan(self, problem: Any) -> FitPlan:
         """Check what depends on the rows, and say how to fit them."""
@@ -143,15 +151,21 @@ class EMEstimator(MixtureEstimator):
     def _set_result(self, result: EMResult, plan: FitPlan, problem: Any) -> None:
         """Set the fitted arrays, in the dtype of the data."""
 
-    def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator of the same name, fitted alike; `fastgmm.from_sklearn` is the way back."""
-        from .sklearn_conversion import to_sklearn
+    @abstractmethod
+    def _density_of(self, parameters: Any) -> Density:
+        """The density of a mixture of these parameters, for rows like those of the fit."""
 
-        return to_sklearn(self)
+    @abstractmethod
+    def _previous_parameters(self, n_features: int) -> Any:
+        """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
+
+    @abstractmethod
+    def _warn_about(self, result: EMResult, plan: FitPlan) -> None:
+        """Warn of what went wrong."""
 
     def _bound_scale(self, total_weight: float) -> float:
         """What `lower_bound_` is of the bound per row."""
-        return 1.0
+        return 1.0 if self._bound_is_per_row else total_weight
 
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
         """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
@@ -181,11 +195,6 @@ class EMEstimator(MixtureEstimator):
             self._warn_about(result, plan)
         return labels
 
-    def _warn_about(self, result: EMResult, plan: FitPlan) -> None:
-        """Warn of what went wrong."""
-        ridge = f"{self.reg_covar:g}" if isinstance(self.reg_covar, Real) else repr(self.reg_covar)
-        warn_about_result(result, f"reg_covar = {ridge}", plan.objective, may_empty=plan.prior is not None)
-
     @contextmanager
     def _keeping_names(self) -> Iterator[None]:
         """Restore width and names of the columns if what is done within fails."""
@@ -198,15 +207,6 @@ class EMEstimator(MixtureEstimator):
             self.__dict__.update(before)
             raise
 
-    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> Any:
-        """Check rows and weights, and summarise the columns."""
-        weight = self._check_rows(source, sample_weight)
-        columns, _ = self._summary(source, weight, may_miss=False)
-        ridge = float(self.reg_covar)
-        warn_about_columns(columns, ridge, self._column_names())
-        maximise = Maximiser(self.covariance_type, ridge, columns.variance)
-        return FitProblem(source, columns, weight, int(self.n_components), maximise)
-
     def _check_rows(self, source: Source, sample_weight: ArrayLike | None) -> Array | None:
         """Check the number of rows, and return checked weights."""
         if source.n_samples < self.n_components:
@@ -216,24 +216,18 @@ class EMEstimator(MixtureEstimator):
             )
         return check.check_sample_weight(sample_weight, source.n_samples)
 
-    def _summary(self, source: Source, weight: Array | None, may_miss: bool) -> tuple[ColumnSummary, bool]:
-        """Summarise the columns, checked; and whether values are missing, which only with `may_miss` is no error."""
-        columns, names = summarise_columns(source, weight), self._column_names()
-        has_missing = may_miss and not columns.finite
-        if has_missing:
-            columns = summarise_observed(source, weight)
-            if not columns.finite:
-                check.raise_infinite(source, names)
-            check_observed(columns, names)
-        self._check_columns(source, columns)
-        return columns, has_missing
+    def _summary(self, source: Source, weight: Array | None, every_column: bool = True) -> ColumnSummary:
+        """Summarise the columns, checked: ValueError for values that are not finite or whose squares leave the range.
 
-    def _check_columns(self, source: Source, columns: ColumnSummary) -> None:
-        """Raise ValueError for values that are not finite and for spreads without a square."""
-        names = self._column_names()
-        if not columns.finite:
-            check.raise_nonfinite(source, type(self).__name__, names)
+        NaN may be a missing value; with `every_column`, each must have others.
+        """
+        columns, names = summarise_columns(source, weight), self._column_names()
+        if columns.has_infinity or (columns.has_missing and not self._may_miss):
+            check.raise_nonfinite(source, type(self).__name__, names, self._may_miss)
+        if columns.has_missing and every_column:
+            check_observed(columns, names)
         check_columns(columns, names)
+        return columns
 
     def _reporter(self, source: Source, begin: float) -> FitReporter:
         """Whoever wants to know of the fit's progress, which began then."""
@@ -271,29 +265,5 @@ class EMEstimator(MixtureEstimator):
                 result = fit_best(problem, starts, options, reporter, bound, keeper)
         except SingularCovarianceError as error:
             raise name_column(error, self._column_names(), source.dtype) from None
-        labels = np.empty(source.n_samples, np.int64) if want_labels else None
-        total = self._total_log_likelihood(source, result.parameters, problem.sample_weight, labels)
-        return result, total, labels
-
-    def _previous_parameters(self, n_features: int) -> Any:
-        """The fitted parameters, to go on from; ValueError if they do not fit the constructor or the data any more."""
-        expected = STRUCTURES[self.covariance_type].shape(self.n_components, n_features)
-        shape = (self.n_components, n_features)
-        if self.means_.shape != shape or self.covariances_.shape != expected:
-            raise ValueError(
-                f"warm_start=True continues a fit with means of shape {self.means_.shape} and covariances of shape "
-                f"{self.covariances_.shape}, but n_components, covariance_type and X now ask for {shape} and "
-                f"{expected}. Set warm_start=False to start anew."
-            )
-        return replace(self._parameters(), covariances=np.asarray(self.covariances_, np.float64))
-
-    def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:
-        """Set the arrays that every mixture has."""
-        structure = STRUCTURES[parameters.covariance_type]
-        factors = parameters.precisions_cholesky
-        covariances = structure.covariances(factors) if parameters.covariances is None else parameters.covariances
-        self.weights_ = parameters.weights.astype(dtype)
-        self.means_ = parameters.means.astype(dtype)
-        self.covariances_ = covariances.astype(dtype)
-        self.precisions_cholesky_ = factors.astype(dtype)
-        self.precisions_ = structure.precisions(factors).astype(dtype)
+        density = self._density_of(result.parameters)
+        return result, *self._total(source, density, problem.sample_weight, want_labels)

@@ -13,33 +13,33 @@ from .. import validation as check
 from ..callbacks import Callback
 from ..model.covariance import STRUCTURES
 from ..model.map_prior import ConjugatePrior
-from ..model.parameters import MixtureParameters
+from ..model.parameters import MixtureParameters, UniformNoise
 from ..model.structure import CovarianceStructure
-from ..optimization.acceleration import ITERATIONS
 from ..optimization.collapse import Reseeding
 from ..optimization.diagnostics import FitDiagnostics, diagnose
 from ..optimization.em import EMResult, MStep
 from ..optimization.initialization import UserStart, initial_parameters
-from ..optimization.problem import FitProblem
+from ..optimization.problem import MixtureProblem
+from ..optimization.solvers import ACCELERATIONS, SOLVERS
 from ..rows.atomic import StrPath
 from ..rows.source import Source
 from ..storage.container import ModelReader, fail
 from ..storage.gaussian import TENSORS, load_noise, pack_mixture, read_mixture
-from ._gaps import GapsAndNoise
 from .base import InformationCriteria
-from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
+from .covariance_estimator import COVARIANCE_CONSTRAINTS, CovarianceEstimator
+from .fitting import FitPlan
 from .gaussian.knowledge import resolve_fixed
-from .gaussian.problem import SOLVER_OPTIONS, is_prior, make_problem, objective_name, solver_iteration
-from .gaussian.stream import StreamFit
-from .saving import Packed, Saveable, pack_facts, unpack_facts, unpack_settings
+from .gaussian.problem import is_prior, make_problem, solver_iteration
+from .gaussian.stream import Stream, learn
+from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 from .sklearn_base import InvalidParameterError
 
-CONSTRAINTS = COMMON_CONSTRAINTS | {
+CONSTRAINTS = COVARIANCE_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
     "reg_covar": [check.or_auto(check.real(0.0))],
-    "solver": [check.one_of(*SOLVER_OPTIONS)],
+    "solver": [check.one_of(*SOLVERS)],
     "solver_options": [check.DICT, check.NONE],
     "prior": [check.one_of("conjugate"), check.Constraint("a ConjugatePrior", is_prior), check.NONE],
     "missing": [check.one_of("raise", "em")],
@@ -48,11 +48,11 @@ CONSTRAINTS = COMMON_CONSTRAINTS | {
     "noise": [check.NONE, *check.BOOLEAN, check.share(), check.ARRAY_LIKE],
     "covariance_floor": [check.real(0.0)],
     "on_singular": [check.one_of("raise", "regularize", "restart")],
-    "acceleration": [check.one_of(*(name for name in ITERATIONS if name is not None)), check.NONE],
+    "acceleration": [check.one_of(*ACCELERATIONS), check.NONE],
 }
 
 
-class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EMEstimator):
+class GaussianMixture(InformationCriteria, CovarianceEstimator):
     """Gaussian mixture fitted by maximum likelihood with expectation-maximisation.
 
     A drop-in for `sklearn.mixture.GaussianMixture` (1.9): same parameters, attributes, methods and messages, plus
@@ -127,7 +127,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
     callback : callable, object or None, default=None
         Called as `callback(info)` after each iteration, or an object with some of the methods `begin(info)`,
         `iteration(info)` and `end(info)`: `info.init`, `n_iter`, `lower_bound`, `change`, `elapsed`, `rows_per_second`
-        and more (`fastgmm.estimators._progress.IterationInfo`). True after an iteration stops the fit.
+        and more (`fastgmm.callbacks.IterationInfo`). True after an iteration stops the fit.
     max_seconds : float or None, default=None
         The fit stops after the first iteration that ends later than this.
     checkpoint : path-like or None, default=None
@@ -198,6 +198,7 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
     diagnostics_: FitDiagnostics
     noise_weight_: float
     noise_bounds_: NDArray[np.float64]
+    _stream: Stream
 
     def __init__(
         self,
@@ -339,26 +340,59 @@ class GaussianMixture(StreamFit, GapsAndNoise, InformationCriteria, Saveable, EM
         held = resolve_fixed(self.fixed, self.covariance_type, (n_components, n_features), noise)
         return structure.n_parameters(n_components, n_features) + noise - held.n_held(structure)
 
-    def _plan(self, problem: FitProblem) -> FitPlan:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from a piece of a stream by stepwise EM (Cappe and Moulines, 2009).
+
+        After `fit` it goes on from the fitted mixture, whose rows count as so many batches; otherwise from a start of
+        its own. The columns' scales, a default prior and the box of the noise are taken from the first piece, as is the
+        start: give it some hundred rows per component. Later pieces, at best of about a batch's size, move the running
+        statistics by (t + t0)^-kappa after batch t, and never less than `forgetting`; these are `solver_options` of
+        solver='stepwise', whose defaults apply otherwise. Statistics are carried over exactly. `fit` starts anew. All
+        other settings are those of the first piece.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+            Pieces longer than `batch_size` are cut into batches. Files and other sources are learned block by block;
+            so are iterators and generators of arrays, which come without `y` and `sample_weight`, and of which the
+            first 50 rows per component, and at least 512, make up the first piece.
+
+        Returns
+        -------
+        self
+        """
+        learn(self, X, y, sample_weight)
+        return self
+
+    def _objective(self) -> str:
+        return SOLVERS[self.solver].objective_name(has_prior=self.prior is not None)
+
+    def _parameters(self) -> MixtureParameters:
+        parameters = super()._parameters()
+        if not hasattr(self, "noise_weight_"):
+            return parameters
+        return replace(parameters, noise=UniformNoise(float(self.noise_weight_), self.noise_bounds_))
+
+    def _plan(self, problem: MixtureProblem) -> FitPlan:
         """The solver, from the user's start completed by `init_params`."""
         user = self._user_start(problem.source.n_features)
         rng = check.check_random_state(self.random_state)
         m_step: MStep = problem.maximise
         if self.on_singular == "restart":
-            m_step = Reseeding(problem, np.random.default_rng(rng.randint(0, 2**31 - 1, size=4)))
+            m_step = Reseeding(problem, check.generator_from(rng))
 
         def start() -> MixtureParameters:
             if isinstance(m_step, Reseeding):
                 m_step.begin()
             return initial_parameters(problem, self.init_params, user, rng, m_step, alone=self.max_iter == 0)
 
-        return FitPlan(start, solver_iteration(self, problem, rng), rng, objective_name(self), m_step=m_step)
+        return FitPlan(start, solver_iteration(self, problem, rng), rng, self._objective(), m_step=m_step)
 
-    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FitProblem:
+    def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         """Check everything that is known of the rows."""
         return make_problem(self, source, y, self._check_rows(source, sample_weight))
 
-    def _set_result(self, result: EMResult, plan: FitPlan, problem: FitProblem) -> None:
+    def _set_result(self, result: EMResult, plan: FitPlan, problem: MixtureProblem) -> None:
         self._set_mixture(result.parameters, problem.source.dtype)
         self.diagnostics_ = diagnose(result, problem.maximise, problem.total_weight)
         self.__dict__.pop("_stream", None)

@@ -16,6 +16,7 @@ from ..storage import container as files
 from ..storage import text as dictionary
 from ..storage.container import FloatArray, ModelReader, fail
 from ..validation import Constraint, check_parameters, is_int, is_real
+from .sklearn_base import BaseEstimator, DensityMixin
 
 FACTS = ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_")
 # Said by the arrays and their metadata, or a matter of the machine and of who watches.
@@ -32,8 +33,8 @@ Constraints = dict[str, list[Constraint]]
 Packed = tuple[dict[str, FloatArray], dict[str, str]]
 
 
-class Saveable:
-    """Estimators that can be written to a file or a dictionary and read back, exactly.
+class Saveable(DensityMixin, BaseEstimator):
+    """An estimator of a density among scikit-learn's, to be written to a file or a dictionary and read back, exactly.
 
     Kept are all fitted arrays, the settings, names of features, and what is known of the fit. Left out are `n_jobs`,
     `verbose`, `callback`, time limits and checkpoints, a `random_state` that is no number, arrays to start from,

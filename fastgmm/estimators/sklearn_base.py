@@ -7,6 +7,16 @@ import numpy as np
 
 from .. import exceptions
 
+__all__ = [
+    "BaseEstimator",
+    "ConvergenceWarning",
+    "DensityMixin",
+    "InvalidParameterError",
+    "NotFittedError",
+    "check_feature_names",
+    "check_n_features",
+]
+
 try:
     from sklearn.base import BaseEstimator, DensityMixin
     from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
@@ -99,7 +109,3 @@ else:
 
     class InvalidParameterError(exceptions.InvalidParameterError, _SklearnInvalidParameterError):
         """fastgmm's and scikit-learn's error at once."""
-
-
-class DensityEstimator(DensityMixin, BaseEstimator):
-    """An estimator of a density among scikit-learn's: its parameters are read, set and cloned as theirs are."""

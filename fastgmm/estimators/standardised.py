@@ -1,11 +1,14 @@
 """A mixture together with the standardisation of its columns: one model, one file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..distributed.sources import distribute_if_asked
+from ..model.scoring import Rescaled
 from ..representation.scaling import Standardisation
 from ..representation.transformed import TransformedSource
 from ..rows.atomic import StrPath
@@ -19,16 +22,19 @@ from .base import InformationCriteria
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
 from .factor_mixture import MixtureOfFactorAnalyzers
 from .gaussian_mixture import GaussianMixture
-from .saving import Packed, Saveable
+from .saving import Packed
 
 MIXTURES: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers)
 }
 # Attributes of the mixture that say the same of the whole.
-SHARED = ("weights_", "converged_", "n_iter_", "stop_reason_", "diagnostics_", "n_features_in_", "feature_names_in_")
+SHARED = (
+    *("weights_", "converged_", "n_iter_", "stop_reason_", "diagnostics_", "n_features_in_", "feature_names_in_"),
+    *("n_jobs", "random_state"),
+)
 
 
-class StandardisedMixture(Saveable, InformationCriteria):
+class StandardisedMixture(InformationCriteria):
     """A mixture of rows whose columns are brought to mean 0 and variance 1 first, in the original units outside.
 
     Columns in different units then weigh the same in the start, in `reg_covar` and in `noise_floor`. Densities are
@@ -94,19 +100,6 @@ class StandardisedMixture(Saveable, InformationCriteria):
         """Fit and return the label of each row, shape (n_samples,): equal to `fit(X).predict(X)`."""
         return np.asarray(self._fit("fit_predict", distribute_if_asked(X, executor), y, sample_weight))
 
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Draw rows, in the units of X, and their components; see `mixture.sample`."""
-        self._check_is_fitted()
-        Z, labels = self.mixture.sample(n_samples)
-        return self.standardisation.inverse_transform(Z), labels
-
-    def impute(self, X: Any, mode: str = "mean") -> NDArray[Any]:
-        """Return a copy of X with its missing values, NaN, filled in; see `mixture.impute`."""
-        source = self._score_input(X)
-        filled = self.standardisation.inverse_transform(self.mixture.impute(self._standardised(source), mode))
-        rows = source.take(np.arange(source.n_samples))
-        return np.where(np.isnan(rows), filled.astype(rows.dtype), rows)
-
     def _fit(self, method: str, X: Any, y: Any, sample_weight: ArrayLike | None) -> Any:
         """Fit by this method of the mixture, and return what it returns; a fit that fails leaves all as it was."""
         self._kind()
@@ -116,47 +109,35 @@ class StandardisedMixture(Saveable, InformationCriteria):
             weight = check_sample_weight(sample_weight, source.n_samples)
             standardisation = self.standardisation
             if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
-                may_miss = getattr(mixture, "missing", "raise") == "em"
                 with thread_limit(mixture.n_jobs):
-                    columns, _ = mixture._summary(source, weight, may_miss)
-                standardisation = Standardisation().fit_summary(columns)
+                    standardisation = Standardisation().fit_summary(mixture._summary(source, weight))
             rows = TransformedSource(source, standardisation, mixture._column_names())
             result = getattr(mixture, method)(rows, y, weight)
         self.standardisation = standardisation
         total_weight = float(source.n_samples if weight is None else weight.sum())
-        self.log_likelihood_ = mixture.log_likelihood_ + total_weight * self._log_abs_det()
+        self.log_likelihood_ = mixture.log_likelihood_ + total_weight * standardisation.row_log_abs_det
         return result
 
     def _standardised(self, source: Source) -> TransformedSource:
         return TransformedSource(source, self.standardisation, source.names)
 
-    def _log_abs_det(self) -> float:
-        """What turns the log-density of a standardised row into that of the row itself, nats."""
-        return -float(np.log(self.standardisation.scale_).sum())
+    @property
+    def _may_miss(self) -> bool:
+        return bool(self.mixture._may_miss)
+
+    @contextmanager
+    def _naming_nonfinite(self, source: Source, may_miss: bool) -> Iterator[None]:
+        """In standardised units: these may leave the floating-point range."""
+        with self.mixture._naming_nonfinite(TransformedSource(source, self.standardisation, source.names), may_miss):
+            yield
 
     def _score_input(self, X: Any) -> Source:
         self._check_is_fitted()
         source: Source = self.mixture._score_input(X)
         return source
 
-    def _parameters(self) -> Any:
-        return self.mixture._parameters()
-
-    def _score_rows(self, source: Source, parameters: Any, **outputs: NDArray[Any]) -> None:
-        self.mixture._score_rows(self._standardised(source), parameters, **outputs)
-        if "log_prob_norm" in outputs:
-            outputs["log_prob_norm"] += self._log_abs_det()
-
-    def _total_log_likelihood(
-        self,
-        source: Source,
-        parameters: Any,
-        sample_weight: NDArray[np.float64] | None,
-        labels: NDArray[np.int64] | None = None,
-    ) -> float:
-        total = self.mixture._total_log_likelihood(self._standardised(source), parameters, sample_weight, labels)
-        weight = float(source.n_samples if sample_weight is None else sample_weight.sum())
-        return float(total) + weight * self._log_abs_det()
+    def _density(self) -> Rescaled:
+        return Rescaled(self.mixture._density(), self.standardisation)
 
     def _n_parameters(self) -> int:
         """Those of the mixture: mean and scale of the columns are not counted."""

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..estimators.saving import Packed, Saveable, check_settings, pack_settings
-from ..estimators.sklearn_base import DensityEstimator
 from ..exceptions import InvalidParameterError, NotFittedError
 from ..model.factors.drawing import draw_rows
 from ..model.factors.parameters import FactorParameters
@@ -24,7 +23,7 @@ from .pixels import LEVELS, as_floats, check_images, hidden_pixels, to_rows
 FloatArray = npt.NDArray[np.float64]
 
 
-class ImageGenerator(Saveable, DensityEstimator):
+class ImageGenerator(Saveable):
     """A generative model of images: draw new ones, complete given ones, and score them by their exact density.
 
     Whatever the model, `score_samples` is the log-density of the pixels themselves. With labels, each label has its own

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
 from ..estimators.gaussian_mixture import GaussianMixture
-from ..exceptions import ConstantColumnWarning, ConvergenceWarning, RegularizationWarning
+from ..exceptions import ConstantColumnWarning, ConvergenceWarning, RegularizationWarning, warn
 from ..model.covariance import STRUCTURES
 from ..representation.pca import PCA
 
@@ -135,9 +135,8 @@ def _fit_quietly(mixture: Any, rows: Rows) -> Any:
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(rows)
     if mixture.stop_reason_ == "max_iter":
-        warnings.warn(
+        warn(
             f"A mixture did not converge in {mixture.max_iter} iterations; increase max_iter or tol.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return mixture

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..exceptions import warn
 from .pixels import as_floats, check_images
 
 # Of the formats that pillow knows, those named by these endings only: some others start programs to be read.
@@ -112,7 +113,7 @@ def read_images(
     """
     found = load_images(path, size=size, grey=grey, skip_unreadable=skip_unreadable)
     if found.unreadable:
-        warnings.warn(f"left out what cannot be read: {listed(found.unreadable)}", stacklevel=2)
+        warn(f"left out what cannot be read: {listed(found.unreadable)}", UserWarning)
     return found.images, found.labels, found.names
 
 

@@ -16,7 +16,6 @@ import hashlib
 import os
 import pickle
 import tempfile
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
 
+from ..exceptions import warn
 from ._parts import PartCompiler
 
 AS_WRITTEN: frozenset[str] = frozenset()
@@ -70,11 +70,10 @@ def cache_folder() -> Path | None:
 @cache
 def _warn_not_kept(folder: Path, reason: str) -> None:
     """Warn, once, that what is compiled is lost."""
-    warnings.warn(
+    warn(
         f"fastgmm cannot keep compiled code in {folder} ({reason}); every process compiles again what is not there. "
         "Set FASTGMM_CACHE to a writable folder, or to 0 to silence this.",
         RuntimeWarning,
-        stacklevel=3,
     )
 
 

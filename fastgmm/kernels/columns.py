@@ -9,25 +9,34 @@ from ._compile import jit
 def summarise_columns_slot(arguments, slot, workspace):
     """Summarise the rows of a slot; arguments[0]: X, sample_weight (of length 0 if there is none), shift, summary.
 
-    summary[slot]: (5, n_features), overwritten: minimum, maximum, weighted sum of x - shift and of its square (rows of
-    positive weight), and a value that is finite if and only if the column is.
+    summary[slot]: (7, n_features), overwritten. Of the values that are not NaN, in rows of positive weight: minimum,
+    maximum, weighted sum of x - shift and of its square. Then a value that is finite if and only if no value of the
+    column is infinite, the weight of the rows whose value is NaN, and the number of all such rows.
     """
     X, sample_weight, shift, summary = arguments[0]
     n_slots = summary.shape[0]
     rows = summary[slot]
-    low, high, sums, squares, finite = rows[0], rows[1], rows[2], rows[3], rows[4]
+    low, high, sums, squares, finite, absent, missing = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
     for d in range(shift.shape[0]):
         low[d], high[d] = np.inf, -np.inf
-        sums[d] = squares[d] = finite[d] = 0
+        sums[d] = squares[d] = finite[d] = absent[d] = missing[d] = 0
     for i in range(slot * X.shape[0] // n_slots, (slot + 1) * X.shape[0] // n_slots):
         row = X[i]
         weight = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
+        gaps = 0.0
         for d in range(row.shape[0]):
             value = np.float64(row[d])
-            finite[d] += value * 0.0  # NaN from the first NaN or infinity on
+            gap = 0.0 if value == value else 1.0
+            gaps += gap
+            finite[d] += 0.0 if gap > 0 else value * 0.0  # NaN from the first infinity on
             if weight > 0:
-                diff = value - shift[d]
+                diff = 0.0 if gap > 0 else value - shift[d]
                 low[d] = value if value < low[d] else low[d]
                 high[d] = value if value > high[d] else high[d]
                 sums[d] += weight * diff
                 squares[d] += weight * diff * diff
+        if gaps > 0:
+            for d in range(row.shape[0]):
+                gap = 0.0 if row[d] == row[d] else 1.0
+                missing[d] += gap
+                absent[d] += weight * gap

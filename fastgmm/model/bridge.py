@@ -259,20 +259,6 @@ class MixtureKernels:
         other = array.dtype.kind == "f" and array.dtype != self.dtype
         return np.empty(array.shape, self.dtype) if other else array
 
-    def log_likelihood(
-        self, rows: Rows, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
-    ) -> float:
-        """Return the weighted total log-density of the rows in nats, and fill `labels` on the way if given."""
-        sums = []
-        for first, block in self.calls(rows, self.dtype.itemsize):
-            last = first + len(block)
-            log_prob_norm = np.empty(len(block), self.dtype)
-            self.score([(0, block)], log_prob_norm, None if labels is None else labels[first:last])
-            weight = np.ones(len(block)) if sample_weight is None else sample_weight[first:last]
-            present = weight > 0  # a row without weight may lie where the density underflows
-            sums.append(float(np.sum(weight[present] * log_prob_norm[present], dtype=np.float64)))
-        return math.fsum(sums)
-
     def _score_far(self, block: NDArray[Any], output: Any) -> None:
         """Redo rows whose squared distances overflow, scaled by a power of two: rare, so plain NumPy.
 

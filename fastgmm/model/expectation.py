@@ -4,14 +4,14 @@ What iterates knows an `Expectation` only. Passes over complete rows are here, o
 `PartlyLabelled` adds rows whose component is known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rows.source import Source
+from ..rows.source import ArraySource, Source
 from .bridge import MixtureKernels, RespOf
 from .covariance import STRUCTURES, TIED_CANCELLATION
 from .density import as_full, complete_log_likelihood
@@ -21,12 +21,15 @@ from .statistics import SufficientStatistics, add_up
 
 
 class Expectation(Protocol):
-    """A pass over the rows; with `hard`, every row belongs to its most probable component alone."""
+    """A pass over the rows of a fit."""
 
-    hard: bool
+    def __call__(
+        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters`, or under given responsibilities.
 
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
-        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
+        With `hard`, every row belongs to its most probable component alone.
+        """
 
 
 class StatisticsPass(Resumable):
@@ -47,30 +50,31 @@ class StatisticsPass(Resumable):
 
     def __init__(self, source: Source, shift: Array, sample_weight: Array | None = None) -> None:
         self.source, self.shift, self.sample_weight = source, shift, sample_weight
-        self.hard = False
         self._scatter: Array | None = None
         self._pairwise = False
 
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
-        """Return the statistics of all rows under `parameters` (or under given responsibilities)."""
+    def __call__(
+        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
+        """See `Expectation`."""
         structure = STRUCTURES[parameters.covariance_type]
         if not structure.pools_components:
-            return self._accumulate(parameters, resp)
+            return self._accumulate(parameters, resp, hard)
         if not self._pairwise and parameters.noise is None:
             scatter = self.data_scatter()
-            statistics = self._accumulate(parameters, resp)
+            statistics = self._accumulate(parameters, resp, hard)
             pooled = statistics.sum_outer + scatter
             if _keeps_digits(pooled, scatter):
                 return replace(statistics, sum_outer=pooled)
             self._pairwise = True
-        statistics = self._accumulate(as_full(parameters), resp)
+        statistics = self._accumulate(as_full(parameters), resp, hard)
         return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
 
-    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None) -> SufficientStatistics:
-        if resp is not None:  # a start, or rows whose component is known: not worth sending to workers
+    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None, hard: bool) -> SufficientStatistics:
+        if resp is not None:  # of a start: not worth sending to workers
             kernels = MixtureKernels(parameters, self.source.dtype, self.shift)
             return kernels.accumulate(self.source.chunks(), self.sample_weight, resp)
-        arguments = (accumulate_part, parameters, self.shift, self.hard)
+        arguments = (accumulate_part, parameters, self.shift, hard)
         return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,)))
 
     def data_scatter(self) -> Array:
@@ -97,27 +101,81 @@ class PartwisePass:
     Parameters
     ----------
     source : Source
-    make : callable(part, *values), a function of a module or a partial of one
-        Returns the Expectation of a part, given its values of the arrays per row.
-    per_row : sequence of ndarrays of n_samples entries, or None
+    make : callable(part, sample_weight), a function of a module or a partial of one
+        Returns the pass over a part.
+    sample_weight : ndarray of shape (n_samples,) or None
     """
 
-    def __init__(self, source: Source, make: Callable[..., Any], per_row: Sequence[Any]) -> None:
-        self.source, self.make, self.per_row = source, make, per_row
-        self.hard = False
+    def __init__(self, source: Source, make: Callable[..., Any], sample_weight: Array | None) -> None:
+        self.source, self.make, self.sample_weight = source, make, sample_weight
 
-    def __call__(self, parameters: Any, resp: RespOf | None = None) -> Any:
-        """Return the statistics of all rows under `parameters`."""
+    def __call__(self, parameters: Any, resp: RespOf | None = None, hard: bool = False) -> Any:
+        """See `Expectation`."""
         if resp is not None:
-            return self.make(self.source, *self.per_row)(parameters, resp)
-        return add_up(self.source.map_parts(_pass_over, self.make, parameters, self.hard, per_row=self.per_row))
+            return self.make(self.source, self.sample_weight)(parameters, resp)
+        arguments = (_pass_over, self.make, parameters, hard)
+        return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,)))
 
 
-def _pass_over(part: Source, make: Callable[..., Any], parameters: Any, hard: bool, *values: Any) -> Any:
-    expectation = make(part, *values)
-    if hard:
-        expectation.hard = True
-    return expectation(parameters)
+def _pass_over(part: Source, make: Callable[..., Any], parameters: Any, hard: bool, sample_weight: Array | None) -> Any:
+    return make(part, sample_weight)(parameters, hard=hard)
+
+
+class KnownRows:
+    """The pass over the rows whose component is known, wherever they lie; `own` is that over rows of this process.
+
+    Parameters
+    ----------
+    source : Source
+        All rows.
+    make : callable(part, sample_weight)
+        Returns the pass over a part that is an `ArraySource`.
+    sample_weight : ndarray of shape (n_samples,) or None
+    labels : ndarray of shape (n_samples,), int64
+        -1 where the component is not known.
+    """
+
+    def __init__(
+        self, source: Source, make: Callable[..., Expectation], sample_weight: Array | None, labels: NDArray[np.int64]
+    ) -> None:
+        self._source, self._make, self._per_row = source, make, (sample_weight, labels)
+        self.own: Expectation | None = None
+        if source.is_local:
+            self.own, self._own_labels = _known(source, make, sample_weight, labels)
+
+    def __call__(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Return the statistics of the known rows."""
+        if self.own is not None:
+            return self.own(parameters, one_hot(self._own_labels, len(parameters.weights)))
+        parts = self._source.map_parts(_pass_over_known, self._make, parameters, per_row=self._per_row)
+        return add_up(part for part in parts if part is not None)
+
+
+def _known(
+    part: Source, make: Callable[..., Expectation], sample_weight: Array | None, labels: NDArray[np.int64]
+) -> tuple[Expectation, NDArray[np.int64]]:
+    """The pass over the known rows of a part, and their labels."""
+    index = np.flatnonzero(labels >= 0)
+    return make(ArraySource(part.take(index)), None if sample_weight is None else sample_weight[index]), labels[index]
+
+
+def _pass_over_known(
+    part: Source,
+    make: Callable[..., Expectation],
+    parameters: MixtureParameters,
+    sample_weight: Array | None,
+    labels: NDArray[np.int64],
+) -> SufficientStatistics | None:
+    if not (labels >= 0).any():
+        return None
+    estimate, known = _known(part, make, sample_weight, labels)
+    return estimate(parameters, one_hot(known, len(parameters.weights)))
+
+
+def one_hot(labels: NDArray[np.int64], n_components: int) -> RespOf:
+    """The responsibilities of rows whose component is known."""
+    identity = np.eye(n_components)
+    return lambda first, last: identity[labels[first:last]]
 
 
 class PartlyLabelled(Resumable):
@@ -129,41 +187,32 @@ class PartlyLabelled(Resumable):
     ----------
     unlabelled : Expectation or None
         None where every row is labelled.
-    labelled : Expectation
-        Over the labelled rows alone.
-    labels : ndarray of shape (n_labelled,), int64
+    known_rows : KnownRows
     constant : bool
         Whether the statistics of labelled rows do not depend on the parameters, so that one pass over them is enough.
     """
 
     changing = ("unlabelled", "labelled", "_known")
 
-    def __init__(
-        self, unlabelled: Expectation | None, labelled: Expectation, labels: NDArray[np.int64], constant: bool
-    ) -> None:
-        self.unlabelled, self.labelled, self.labels, self.constant = unlabelled, labelled, labels, constant
+    def __init__(self, unlabelled: Expectation | None, known_rows: KnownRows, constant: bool) -> None:
+        self.unlabelled, self.known_rows, self.constant = unlabelled, known_rows, constant
         self._known: SufficientStatistics | None = None
 
     @property
-    def hard(self) -> bool:
-        """Whether unlabelled rows belong to one component each."""
-        return self.unlabelled is not None and self.unlabelled.hard
+    def labelled(self) -> Any:
+        """What changes in the pass over known rows of this process; nothing does where workers have them."""
+        return Resumable() if self.known_rows.own is None else self.known_rows.own
 
-    @hard.setter
-    def hard(self, value: bool) -> None:
-        if self.unlabelled is not None:
-            self.unlabelled.hard = value
-
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
-        """Return the statistics of all rows under `parameters`."""
+    def __call__(
+        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
+        """See `Expectation`."""
         if resp is not None:
             raise ValueError("Responsibilities of labelled rows are their labels.")
         structure = STRUCTURES[parameters.covariance_type]
         known = self._known
         if known is None or not self.constant:
-            identity = np.eye(len(parameters.weights))
-            quiet = replace(parameters, noise=None)
-            known = self.labelled(quiet, lambda first, last: identity[self.labels[first:last]])
+            known = self.known_rows(replace(parameters, noise=None))
             if self.constant:
                 present = np.maximum(known.sum_resp, 1.0)[:, None]
                 known = known.about(known.means + known.sum_diff / present, structure)
@@ -173,7 +222,7 @@ class PartlyLabelled(Resumable):
             known = replace(known, log_likelihood=complete_log_likelihood(parameters, known))
         if self.unlabelled is None:
             return known
-        return self.unlabelled(parameters).about(parameters.means, structure) + known
+        return self.unlabelled(parameters, hard=hard).about(parameters.means, structure) + known
 
 
 def _keeps_digits(part: Array, whole: Array) -> bool:

@@ -8,18 +8,19 @@ expected deviation is (I, B_k) times its observed one, and the missing columns v
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rows.source import ArraySource, Source
+from ..rows.source import ArraySource, Source, blocks
 from .bridge import MixtureKernels, RespOf, Rows
 from .covariance import STRUCTURES
 from .density import complete_log_likelihood
 from .expectation import StatisticsPass
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable
+from .sampling import Draws, drawn_components
 from .statistics import SufficientStatistics
 
 BLOCK_ROWS = 65536  # whose gaps are looked at together
@@ -45,9 +46,8 @@ class Pattern:
 def find_patterns(rows: Rows, n_features: int) -> list[Pattern]:
     """Group rows by the columns they miss, in a fixed order; rows that miss all of them are in no group."""
     codes = []
-    for _, block in rows:
-        for first in range(0, len(block), BLOCK_ROWS):
-            codes.append(np.packbits(np.isnan(block[first : first + BLOCK_ROWS]), axis=1))
+    for _, block in blocks(rows, BLOCK_ROWS):
+        codes.append(np.packbits(np.isnan(block), axis=1))
     bits = np.ascontiguousarray(np.concatenate(codes))
     _, firsts, group = np.unique(bits.view(f"V{bits.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     order = np.argsort(group.astype(np.min_scalar_type(len(firsts))), kind="stable")  # narrow integers sort by radix
@@ -60,21 +60,24 @@ def find_patterns(rows: Rows, n_features: int) -> list[Pattern]:
     return patterns
 
 
-def marginal(parameters: MixtureParameters, pattern: Pattern) -> MixtureParameters:
-    """The mixture of the observed columns; `parameters.covariances` must be there."""
-    if len(pattern.missing) == 0:
-        return parameters
-    structure, observed = STRUCTURES[parameters.covariance_type], pattern.observed
+def marginal(parameters: MixtureParameters, columns: NDArray[np.int64]) -> MixtureParameters:
+    """The mixture of these columns; `parameters.covariances` must be there."""
+    structure = STRUCTURES[parameters.covariance_type]
     assert parameters.covariances is not None
-    covariances = np.ascontiguousarray(structure.marginal(parameters.covariances, observed))
+    covariances = np.ascontiguousarray(structure.marginal(parameters.covariances, columns))
     noise = parameters.noise
     return replace(
         parameters,
-        means=np.ascontiguousarray(parameters.means[:, observed]),
+        means=np.ascontiguousarray(parameters.means[:, columns]),
         covariances=covariances,
         precisions_cholesky=structure.cholesky(covariances),
-        noise=None if noise is None else replace(noise, bounds=noise.bounds[:, observed]),
+        noise=None if noise is None else replace(noise, bounds=noise.bounds[:, columns]),
     )
+
+
+def _visible(parameters: MixtureParameters, pattern: Pattern) -> MixtureParameters:
+    """The mixture of what a group of rows shows."""
+    return marginal(parameters, pattern.observed) if len(pattern.missing) else parameters
 
 
 def with_covariances(parameters: MixtureParameters) -> MixtureParameters:
@@ -100,7 +103,7 @@ class MissingPass(Resumable):
 
     def __init__(self, rows: Rows, dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
         blocks = list(rows)
-        self.shift, self.hard = shift, False
+        self.shift = shift
         self.groups: list[tuple[Pattern, StatisticsPass]] = []
         X = blocks[0][1] if len(blocks) == 1 else np.concatenate([block for _, block in blocks])
         for pattern in find_patterns([(0, X)], len(shift)):
@@ -110,7 +113,9 @@ class MissingPass(Resumable):
             rows_observed = ArraySource(_observed(X, pattern), dtype)
             self.groups.append((pattern, StatisticsPass(rows_observed, shift[pattern.observed], weight)))
 
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+    def __call__(
+        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
 
         Under given responsibilities the log-likelihood is that of rows and components together.
@@ -118,10 +123,9 @@ class MissingPass(Resumable):
         parameters = with_covariances(parameters)
         total: SufficientStatistics | None = None
         for pattern, estimate in self.groups:
-            estimate.hard = self.hard
-            part = marginal(parameters, pattern)
+            part = _visible(parameters, pattern)
             if resp is None:
-                statistics = estimate(part)
+                statistics = estimate(part, hard=hard)
             else:
                 given = resp(0, int(pattern.index[-1]) + 1)[pattern.index]
                 statistics = estimate(part, partial(_rows_of, given))
@@ -149,9 +153,10 @@ class BlockwiseMissingPass:
 
     def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
         self.source, self.sample_weight, self.shift = source, sample_weight, shift
-        self.hard = False
 
-    def __call__(self, parameters: MixtureParameters, resp: RespOf | None = None) -> SufficientStatistics:
+    def __call__(
+        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+    ) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`; see `MissingPass`."""
         parameters = with_covariances(parameters)
         total = _nothing(parameters)
@@ -159,9 +164,8 @@ class BlockwiseMissingPass:
             last = first + len(block)
             weight = None if self.sample_weight is None else self.sample_weight[first:last]
             part = MissingPass([(0, block)], self.source.dtype, self.shift, weight)
-            part.hard = self.hard
             given = None if resp is None else partial(_later_rows, resp, first)
-            total = total + part(parameters, given)
+            total = total + part(parameters, given, hard)
         return total
 
 
@@ -214,7 +218,7 @@ def score_missing(X: NDArray[Any], parameters: MixtureParameters, **outputs: NDA
     for pattern in find_patterns([(0, X)], X.shape[1]):
         values = _observed(X, pattern)
         parts = {name: np.empty((len(values), *output.shape[1:]), output.dtype) for name, output in outputs.items()}
-        MixtureKernels(marginal(parameters, pattern), X.dtype).score([(0, values)], **parts)
+        MixtureKernels(_visible(parameters, pattern), X.dtype).score([(0, values)], **parts)
         for name, part in parts.items():
             outputs[name][pattern.index] = part
 
@@ -225,8 +229,8 @@ def _observed(X: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
     return rows if len(pattern.missing) == 0 else np.ascontiguousarray(rows[:, pattern.observed])
 
 
-def impute(X: NDArray[Any], parameters: MixtureParameters, rng: np.random.Generator | None) -> NDArray[Any]:
-    """Return a copy of X with its gaps filled: by conditional means, or with `rng` by draws.
+def impute(X: NDArray[Any], parameters: MixtureParameters, draws: Draws | None) -> NDArray[Any]:
+    """Return a copy of X with its gaps filled: by conditional means, or by draws if there are any.
 
     The conditional mean of a row is its components' regressions weighted by responsibilities; a draw picks a component
     by responsibilities, then the missing values from its conditional Gaussian. Rows without any value get the mean of
@@ -235,30 +239,45 @@ def impute(X: NDArray[Any], parameters: MixtureParameters, rng: np.random.Genera
     parameters = replace(with_covariances(parameters), noise=None)
     weights = parameters.weights / parameters.weights.sum()
     out = X.copy()
+    numbers = None if draws is None else _Numbers.of(draws, X.shape[1])
     for pattern in find_patterns([(0, X)], X.shape[1]):
         if len(pattern.missing) == 0:
             continue
         values = _observed(X, pattern)
         resp = np.empty((len(values), len(weights)), X.dtype)
-        MixtureKernels(marginal(parameters, pattern), X.dtype).score([(0, values)], resp=resp)
-        filled = _conditional(values, resp.astype(np.float64), parameters, pattern, rng)
+        MixtureKernels(_visible(parameters, pattern), X.dtype).score([(0, values)], resp=resp)
+        filled = _conditional(values, resp.astype(np.float64), parameters, pattern, numbers)
         out[pattern.index[:, None], pattern.missing] = filled
     empty = np.flatnonzero(np.isnan(X).all(axis=1))
     if len(empty):
         nothing = Pattern(empty, np.arange(0), np.arange(X.shape[1]))
         resp = np.broadcast_to(weights, (len(empty), len(weights)))
-        out[empty] = _conditional(X[empty, :0], resp, parameters, nothing, rng)
+        out[empty] = _conditional(X[empty, :0], resp, parameters, nothing, numbers)
     return out
 
 
+class _Numbers(NamedTuple):
+    """Random numbers of a block: uniform ones, (n_rows,), and standard normal ones, (n_rows, n_features)."""
+
+    uniform: Array
+    normal: Array
+
+    @classmethod
+    def of(cls, draws: Draws, n_features: int) -> Self:
+        uniform, (normal,) = draws.numbers(n_features)
+        return cls(uniform, normal)
+
+
 def _conditional(
-    values: NDArray[Any], resp: Array, parameters: MixtureParameters, pattern: Pattern, rng: np.random.Generator | None
+    values: NDArray[Any], resp: Array, parameters: MixtureParameters, pattern: Pattern, numbers: _Numbers | None
 ) -> Array:
     """Conditional means or draws of the missing columns of a group, (n_rows, n_missing)."""
     assert parameters.covariances is not None
     dense = STRUCTURES[parameters.covariance_type].dense(parameters.covariances, parameters.means.shape[1])
     observed, missing = pattern.observed, pattern.missing
-    shares = resp if rng is None else _drawn(resp, rng)
+    shares = resp
+    if numbers is not None:
+        shares = np.eye(resp.shape[1])[drawn_components(resp, numbers.uniform[pattern.index])]
     filled = np.zeros((len(values), len(missing)))
     for k, mean in enumerate(parameters.means):
         covariance = dense[k % len(dense)]
@@ -266,15 +285,8 @@ def _conditional(
         coefficients = np.linalg.solve(covariance[observed[:, None], observed], across)
         here = np.flatnonzero(shares[:, k])
         expected = mean[missing] + (values[here] - mean[observed]) @ coefficients
-        if rng is not None:
+        if numbers is not None:
             left = covariance[missing[:, None], missing] - across.T @ coefficients
-            expected += rng.standard_normal(expected.shape) @ np.linalg.cholesky(left).T
+            expected += numbers.normal[pattern.index[here][:, None], missing] @ np.linalg.cholesky(left).T
         filled[here] += shares[here, k : k + 1] * expected
     return filled
-
-
-def _drawn(resp: Array, rng: np.random.Generator) -> Array:
-    """One component per row at random with these probabilities, as responsibilities of 0 and 1."""
-    threshold = rng.random((len(resp), 1)) * resp.sum(axis=1, keepdims=True)
-    label = np.minimum((np.cumsum(resp, axis=1) <= threshold).sum(axis=1), resp.shape[1] - 1)
-    return np.eye(resp.shape[1])[label]

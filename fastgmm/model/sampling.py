@@ -1,6 +1,8 @@
 """Drawing rows from a mixture."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,43 @@ from .factors.parameters import FactorParameters
 from .parameters import Array
 
 BLOCK_VALUES = 2**18  # numbers per random stream: one millisecond, against 0.1 ms to seed it
+PAGE = 64  # rows that share a random stream: seeding takes as long as their numbers
+
+
+def numbers_of_rows(seed: int | Sequence[int], rows: range, widths: Sequence[int]) -> tuple[Array, list[Array]]:
+    """Numbers of these rows of a seed, the same whatever other rows are asked for with them.
+
+    Uniform ones, (n_rows,), and a table of standard normal ones, (n_rows, width), for each of `widths`.
+    """
+    first = rows.start // PAGE
+    n_pages = -(-rows.stop // PAGE) - first
+    uniform, normal = np.empty((n_pages, PAGE)), [np.empty((n_pages, PAGE, width)) for width in widths]
+    for p in range(n_pages):
+        stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(first + p,))))
+        stream.random(out=uniform[p])
+        for table in normal:
+            stream.standard_normal(out=table[p])
+    wanted = slice(rows.start - first * PAGE, rows.stop - first * PAGE)
+    return uniform.reshape(-1)[wanted], [table.reshape(-1, table.shape[2])[wanted] for table in normal]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What rows are completed with at random: the seed, and their numbers among all rows."""
+
+    seed: list[int]
+    rows: range
+
+    def numbers(self, *widths: int) -> tuple[Array, list[Array]]:
+        """Uniform numbers and tables of standard normal ones; see `numbers_of_rows`."""
+        return numbers_of_rows(self.seed, self.rows, widths)
+
+
+def drawn_components(resp: Array, uniform: Array) -> NDArray[np.intp]:
+    """A component of each row, (n_rows,), with the probabilities resp (n_rows, n_components)."""
+    cumulative = resp.cumsum(axis=1)
+    threshold = uniform * cumulative[:, -1]
+    return np.minimum((cumulative <= threshold[:, None]).sum(axis=1), resp.shape[1] - 1)
 
 
 def sample_rows(

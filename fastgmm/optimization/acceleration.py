@@ -86,9 +86,6 @@ class AcceleratedIteration(EMIteration):
         return None
 
 
-ITERATIONS: dict[str | None, type[EMIteration]] = {None: EMIteration, "lbfgs": AcceleratedIteration}
-
-
 def _propose(history: list[tuple[MixtureParameters, MixtureParameters]]) -> MixtureParameters | None:
     """Return the L-BFGS point of (point, EM step) pairs, oldest first; None where they say nothing about curvature."""
     if len(history) < 2:

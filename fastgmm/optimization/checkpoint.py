@@ -1,7 +1,6 @@
 """When a fit writes checkpoints, what they hold, and how a fit goes on from one."""
 
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..exceptions import FormatError
+from ..exceptions import FormatError, warn
 from ..model.factors.parameters import FactorParameters
 from ..model.parameters import MixtureParameters, UniformNoise
 from ..model.resumable import Resumable, restore, state_of
@@ -137,7 +136,7 @@ class CheckpointKeeper:
                 damage = damage or error
                 continue
             if damage is not None:
-                warnings.warn(f"{damage}. The fit goes on from the one before, {path}.", RuntimeWarning, stacklevel=6)
+                warn(f"{damage}. The fit goes on from the one before, {path}.", RuntimeWarning)
                 self._keeps_previous = False  # the next checkpoint replaces the damaged one
             return fingerprint, resumed
         if damage is not None:
@@ -185,10 +184,9 @@ class CheckpointKeeper:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                warnings.warn(
+                warn(
                     f"No checkpoint can be written to {self.path}: {error}. The fit goes on without.",
                     RuntimeWarning,
-                    stacklevel=2,
                 )
         else:
             self._latest, self._keeps_previous = None, True

@@ -10,7 +10,7 @@ from ..model.parameters import MixtureParameters
 from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .growing import sample_index
-from .problem import FitProblem
+from .problem import MixtureProblem
 
 CANDIDATES = 2000  # rows that a new place is chosen from
 MOST_RESTARTS = 10  # per component
@@ -31,7 +31,7 @@ class Reseeding(Resumable):
 
     changing = ("restarts", "_rng")
 
-    def __init__(self, problem: FitProblem, rng: np.random.Generator) -> None:
+    def __init__(self, problem: MixtureProblem, rng: np.random.Generator) -> None:
         self._problem, self._rng = problem, rng
         self.restarts: list[int] = []
         index = sample_index(problem, CANDIDATES, rng)

@@ -82,10 +82,14 @@ class EMIteration(Resumable):
         """Return the objective of `parameters` (the mean log-likelihood per row in nats, plus the log-prior's share)
         and the parameters of their M-step.
         """
-        statistics = self.expectation(parameters)
+        statistics = self.e_step(parameters)
         check_range(statistics)
         objective = statistics.log_likelihood + self.maximise.log_prior(parameters)
         return objective / statistics.total_weight, self.maximise(statistics)
+
+    def e_step(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters`."""
+        return self.expectation(parameters)
 
 
 def run_em(

@@ -18,7 +18,8 @@ from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
 from .em import EMIteration
-from .problem import FitProblem
+from .options import ABOVE_0, AT_LEAST_0, BELOW_1, COUNT_OR_NONE, one_of, option
+from .problem import MixtureProblem
 from .stepwise import Batches
 
 # Standard deviations stay above this share of their column's: likelihoods of collapsing components have no maximum.
@@ -32,26 +33,6 @@ SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "exponential": lambda t, n, decay: float(np.exp(-decay * t)),
     "cosine": lambda t, n, decay: 0.5 * (1.0 + np.cos(np.pi * min(1.0, t / n))),
 }
-
-
-@dataclass(frozen=True)
-class GradientOptions:
-    """How gradient ascent goes about it.
-
-    optimizer: 'adam' (Kingma and Ba, 2015) or 'sgd' with `momentum`; learning_rate: the first; schedule: how it decays
-    over the passes t of max_iter = n: 'constant', 't-decay' (after pass t it is divided by 1 + decay t), '1/t'
-    (1 / (1 + decay t)), 'exponential' (exp(-decay t)) or 'cosine' (half a cosine, to 0); relative_tol: stop where the
-    objective of a pass changes by less than this share of itself; batch_size: rows per batch, None for the default of
-    stepwise EM.
-    """
-
-    optimizer: str = "adam"
-    learning_rate: float = 0.02
-    schedule: str = "cosine"
-    decay: float = 0.1
-    momentum: float = 0.9
-    relative_tol: float = 1e-6
-    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +169,7 @@ class Momentum(Resumable):
 
     changing = ("_velocity",)
 
-    def __init__(self, options: GradientOptions) -> None:
+    def __init__(self, options: "GradientOptions") -> None:
         self._momentum = options.momentum
         self._velocity: Coordinates | None = None
 
@@ -205,7 +186,7 @@ class Adam(Resumable):
 
     changing = ("_first", "_second", "_n_steps")
 
-    def __init__(self, options: GradientOptions) -> None:
+    def __init__(self, options: "GradientOptions") -> None:
         self._first: Coordinates | None = None
         self._second: Coordinates | None = None
         self._n_steps = 0
@@ -221,7 +202,27 @@ class Adam(Resumable):
         return self._first.map(lambda m, v: m / first / (np.sqrt(v / second) + 1e-8), self._second)
 
 
-OPTIMIZERS: dict[str, Callable[[GradientOptions], Momentum | Adam]] = {"adam": Adam, "sgd": Momentum}
+OPTIMIZERS: dict[str, type[Momentum | Adam]] = {"adam": Adam, "sgd": Momentum}
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """How gradient ascent goes about it.
+
+    optimizer: 'adam' (Kingma and Ba, 2015) or 'sgd' with `momentum`; learning_rate: the first; schedule: how it decays
+    over the passes t of max_iter = n: 'constant', 't-decay' (after pass t it is divided by 1 + decay t), '1/t'
+    (1 / (1 + decay t)), 'exponential' (exp(-decay t)) or 'cosine' (half a cosine, to 0); relative_tol: stop where the
+    objective of a pass changes by less than this share of itself; batch_size: rows per batch, None for the default of
+    stepwise EM.
+    """
+
+    optimizer: str = option("adam", one_of(*OPTIMIZERS))
+    learning_rate: float = option(0.02, ABOVE_0)
+    schedule: str = option("cosine", one_of(*SCHEDULES))
+    decay: float = option(0.1, AT_LEAST_0)
+    momentum: float = option(0.9, BELOW_1)
+    relative_tol: float = option(1e-6, AT_LEAST_0)
+    batch_size: int | None = option(None, COUNT_OR_NONE)
 
 
 class GradientIteration(EMIteration):
@@ -237,7 +238,7 @@ class GradientIteration(EMIteration):
         expectation: Expectation,
         parameters: MixtureParameters,
         maximise: Maximiser,
-        problem: FitProblem,
+        problem: MixtureProblem,
         options: GradientOptions,
         max_iter: int,
         rng: np.random.Generator,

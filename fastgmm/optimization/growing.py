@@ -20,7 +20,7 @@ from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
 from ..rows.reservoir import level_of, reservoir_size, rows_of_nodes
 from ..rows.source import Source
-from .problem import FitProblem
+from .problem import MixtureProblem
 
 GROWTH = 4  # each sample against the one before
 SHARE = 8  # of the rows, the largest sample is at most one in so many
@@ -74,7 +74,7 @@ def stratified_rows(source: Source, size: int, rng: np.random.Generator) -> NDAr
     return rows_of_nodes(stratified_index(n_nodes, size, rng), level)
 
 
-def sample_index(problem: FitProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def sample_index(problem: MixtureProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of the rows a start looks at, increasing, all of positive weight.
 
     One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data
@@ -96,7 +96,7 @@ def sample_sizes(source: Source, first: int) -> list[int]:
 
 
 def grow(
-    problem: FitProblem, parameters: MixtureParameters, drawn: DrawnRows, again: Callable[[], MixtureParameters]
+    problem: MixtureProblem, parameters: MixtureParameters, drawn: DrawnRows, again: Callable[[], MixtureParameters]
 ) -> MixtureParameters:
     """EM steps on growing samples, of which `drawn` is the first; they cost no more than PASSES iterations.
 
@@ -134,7 +134,9 @@ class SampleFit(NamedTuple):
     bound: float
 
 
-def _fit_sample(problem: FitProblem, parameters: MixtureParameters, sample: DrawnRows, most_steps: int) -> SampleFit:
+def _fit_sample(
+    problem: MixtureProblem, parameters: MixtureParameters, sample: DrawnRows, most_steps: int
+) -> SampleFit:
     """EM on a sample until a step gains less than TOL; the start itself, with a bound of -inf, where it is no good."""
     expectation, start, bound = problem.batch(sample.index, sample.rows), parameters, -np.inf
     for step in range(min(most_steps, MOST_STEPS)):

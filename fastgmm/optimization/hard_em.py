@@ -1,6 +1,6 @@
 """Hard EM and annealed EM: EM with other responsibilities."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,8 +8,21 @@ from ..model.covariance import STRUCTURES
 from ..model.density import compute_log_const
 from ..model.expectation import Expectation
 from ..model.parameters import MixtureParameters
+from ..model.statistics import SufficientStatistics
+from ..validation import Constraint, is_real
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep, check_range
+from .options import COUNT, FLAG, option
+
+
+@dataclass(frozen=True)
+class HardOptions:
+    """How hard EM goes about it.
+
+    polish: go on with plain EM afterwards.
+    """
+
+    polish: bool = option(False, FLAG)
 
 
 class HardIteration(EMIteration):
@@ -22,20 +35,36 @@ class HardIteration(EMIteration):
     changing = ("parameters", "_is_over")
 
     def __init__(
-        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, polish: bool = False
+        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, options: HardOptions
     ) -> None:
         super().__init__(expectation, parameters, maximise)
-        self._polish, self._is_over = polish, False
+        self._polish, self._is_over = options.polish, False
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
         """Do one iteration; where classification EM has converged, go over to plain EM or stop."""
-        self.expectation.hard = not self._is_over
         reason = super().advance(monitor)
         if reason is not None and self._polish and not self._is_over:
             self._is_over = True
             monitor.forget()
             return None
         return reason
+
+    def e_step(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters`, each in one component until EM polishes."""
+        return self.expectation(parameters, hard=not self._is_over)
+
+
+@dataclass(frozen=True)
+class AnnealedOptions:
+    """How annealed EM goes about it.
+
+    beta_start: the first power of the densities, in (0, 1]; beta_growth: the factor by which it grows every `n_steps`
+    iterations, until it is 1.
+    """
+
+    beta_start: float = option(0.7, Constraint("a number above 0 and at most 1", lambda v: is_real(v) and 0 < v <= 1))
+    beta_growth: float = option(1.05, Constraint("a number above 1", lambda v: is_real(v) and v > 1))
+    n_steps: int = option(5, COUNT)
 
 
 class AnnealedIteration(EMIteration):
@@ -50,16 +79,10 @@ class AnnealedIteration(EMIteration):
     changing = ("parameters", "_beta", "_step")
 
     def __init__(
-        self,
-        expectation: Expectation,
-        parameters: MixtureParameters,
-        maximise: MStep,
-        beta_start: float = 0.7,
-        beta_growth: float = 1.05,
-        n_steps: int = 5,
+        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, options: AnnealedOptions
     ) -> None:
         super().__init__(expectation, parameters, maximise)
-        self._beta, self._growth, self._n_steps = beta_start, beta_growth, n_steps
+        self._beta, self._growth, self._n_steps = options.beta_start, options.beta_growth, options.n_steps
         self._step = 0
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:

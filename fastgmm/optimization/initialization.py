@@ -17,11 +17,12 @@ from ..model.covariance import STRUCTURES
 from ..model.expectation import StatisticsPass
 from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
-from ..rows.source import ArraySource, Source
+from ..rows.source import ArraySource, Source, blocks
+from ..validation import generator_from
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
 from .growing import DrawnRows, grow, sample_index, stratified_index
-from .problem import FitProblem
+from .problem import MixtureProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
 BLOCK_ROWS = 65536  # sorted by label together
@@ -71,7 +72,7 @@ class UserStart:
 
 
 def initial_parameters(
-    problem: FitProblem,
+    problem: MixtureProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     user: UserStart,
     random_state: np.random.RandomState,
@@ -106,7 +107,7 @@ def initial_parameters(
 
 
 def initial_statistics(
-    problem: FitProblem,
+    problem: MixtureProblem,
     init_params: str | ArrayLike | Callable[..., Any],
     random_state: np.random.RandomState,
 ) -> tuple[SufficientStatistics, DrawnRows | None]:
@@ -140,7 +141,7 @@ def initial_statistics(
             rows_given = problem.complete_source()
             return _from_resp(problem, rows_given, problem.sample_weight, lambda first, last: resp[first:last]), None
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
-    rng = np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4))
+    rng = generator_from(random_state)
     method = init_params if isinstance(init_params, str) else ""
     index = sample_index(
         problem, clustering_size(n_components) if method == "random" else sample_size(n_components), rng
@@ -155,7 +156,7 @@ def initial_statistics(
     return statistics, drawn if method == "kmeans" else None
 
 
-def _clustered(problem: FitProblem, drawn: DrawnRows, init_params: Any) -> SufficientStatistics:
+def _clustered(problem: MixtureProblem, drawn: DrawnRows, init_params: Any) -> SufficientStatistics:
     """Statistics of clusters of the drawn rows; `init_params` is a method or an array of means."""
     rows = problem.completed(drawn.rows)
     weight = None if problem.sample_weight is None else problem.sample_weight[drawn.index]
@@ -168,7 +169,7 @@ def _clustered(problem: FitProblem, drawn: DrawnRows, init_params: Any) -> Suffi
     return _scaled_up(problem, statistics, drawn)
 
 
-def _scaled_up(problem: FitProblem, statistics: SufficientStatistics, drawn: DrawnRows) -> SufficientStatistics:
+def _scaled_up(problem: MixtureProblem, statistics: SufficientStatistics, drawn: DrawnRows) -> SufficientStatistics:
     """Statistics of drawn rows as if they were of all."""
     if drawn.size == problem.source.n_samples and problem.maximise.noise_bounds is None:
         return statistics
@@ -176,7 +177,7 @@ def _scaled_up(problem: FitProblem, statistics: SufficientStatistics, drawn: Dra
 
 
 def _partition(
-    problem: FitProblem, rows: NDArray[Any], weight: Array | None, init_params: Any, rng: np.random.Generator
+    problem: MixtureProblem, rows: NDArray[Any], weight: Array | None, init_params: Any, rng: np.random.Generator
 ) -> Nearest:
     """Return the cluster of each row, on standardised columns; `init_params` is a method or an array of means."""
     n_components = problem.n_components
@@ -203,7 +204,7 @@ def _partition(
     return Nearest.of(sample, centers)
 
 
-def known_means(problem: FitProblem) -> Array:
+def known_means(problem: MixtureProblem) -> Array:
     """Fixed means, else the means of labelled rows, else NaN; (n_components, n_features)."""
     means = np.full((problem.n_components, problem.source.n_features), np.nan)
     if problem.labels is not None:
@@ -251,7 +252,7 @@ def _check_given(given: NDArray[Any], n_components: int) -> NDArray[Any]:
 
 
 def _from_labels(
-    problem: FitProblem, source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
+    problem: MixtureProblem, source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> SufficientStatistics:
     """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
     n_components, n_features = problem.n_components, source.n_features
@@ -273,34 +274,31 @@ def _runs(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]]:
     """Yield blocks of rows sorted by label: their labels, where each run starts, rows minus shift, and weights."""
     narrow = np.min_scalar_type(int(labels.max()))  # up to 16 bits NumPy sorts by radix, ten times faster
-    for start, chunk in source.chunks():
-        for first in range(0, len(chunk), BLOCK_ROWS):
-            block = chunk[first : first + BLOCK_ROWS]
-            here = slice(start + first, start + first + len(block))
-            order = np.argsort(labels[here].astype(narrow), kind="stable")
-            label = labels[here][order]
-            counts = np.bincount(label)
-            starts = (np.cumsum(counts) - counts)[counts > 0]
-            weight = np.ones(len(block)) if sample_weight is None else sample_weight[here][order]
-            yield label, starts, block[order] - shift, weight
+    for first, block in blocks(source.chunks(), BLOCK_ROWS):
+        here = slice(first, first + len(block))
+        order = np.argsort(labels[here].astype(narrow), kind="stable")
+        label = labels[here][order]
+        counts = np.bincount(label)
+        starts = (np.cumsum(counts) - counts)[counts > 0]
+        weight = np.ones(len(block)) if sample_weight is None else sample_weight[here][order]
+        yield label, starts, block[order] - shift, weight
 
 
 def _from_resp(
-    problem: FitProblem, source: Source, sample_weight: Array | None, resp_of: RespOf
+    problem: MixtureProblem, source: Source, sample_weight: Array | None, resp_of: RespOf
 ) -> SufficientStatistics:
     """Statistics of responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
     n_components, n_features = problem.n_components, source.n_features
     structure, shift = STRUCTURES[problem.covariance_type], problem.columns.mean
     sum_resp, sum_x = np.zeros(n_components), np.zeros((n_components, n_features))
     size = max(64, RESP_VALUES // n_components)
-    for start, chunk in source.chunks():
-        for first in range(0, len(chunk), size):
-            block = chunk[first : first + size]
-            resp = resp_of(start + first, start + first + len(block))
-            if sample_weight is not None:
-                resp = resp * sample_weight[start + first : start + first + len(block), None]
-            sum_resp += resp.sum(axis=0)
-            sum_x += resp.T @ (block - shift)
+    for first, block in blocks(source.chunks(), size):
+        last = first + len(block)
+        resp = resp_of(first, last)
+        if sample_weight is not None:
+            resp = resp * sample_weight[first:last, None]
+        sum_resp += resp.sum(axis=0)
+        sum_x += resp.T @ (block - shift)
     means = shift + sum_x / np.where(sum_resp > 0, sum_resp, 1.0)[:, None]
     centred = MixtureParameters(
         np.full(n_components, 1 / n_components),

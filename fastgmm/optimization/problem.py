@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.expectation import Expectation, PartlyLabelled, PartwisePass, StatisticsPass
+from ..model.expectation import Expectation, KnownRows, PartlyLabelled, PartwisePass, StatisticsPass
 from ..model.maximisation import Maximiser
 from ..model.missing import BlockwiseMissingPass, MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
@@ -17,8 +17,8 @@ from ..rows.wrappers import FilledSource, filled
 
 
 @dataclass(frozen=True)
-class FitProblem:
-    """The data of a fit.
+class Problem:
+    """The data of a fit, and its M-step.
 
     Attributes
     ----------
@@ -27,33 +27,62 @@ class FitProblem:
         Of the rows of positive weight, without missing values.
     sample_weight : ndarray of shape (n_samples,) or None
     n_components : int
-    maximise : Maximiser
-    labels : ndarray of shape (n_samples,), int64, or None
-        The component of each row, -1 where it is not known; None if no row is labelled.
+    maximise : callable(statistics)
+        The M-step.
     has_missing : bool
         Whether NaN stands for missing values.
-    noise_start : float
-        Weight of the uniform noise to begin with, where there is one.
     """
 
     source: Source
     columns: ColumnSummary
     sample_weight: Array | None
     n_components: int
+    maximise: Any
+    has_missing: bool = False
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the rows' weights."""
+        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
+
+    def expectation(self) -> Any:
+        """The pass over all rows that EM repeats."""
+        raise NotImplementedError
+
+    def begun(self, parameters: Any) -> Any:
+        """Starting parameters as the M-step could have chosen them."""
+        raise NotImplementedError
+
+    def complete_source(self) -> Source:
+        """The rows with column means in the place of missing values: good enough to start from."""
+        return FilledSource(self.source, self.columns.mean) if self.has_missing else self.source
+
+    def completed(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the source with column means in the place of missing values."""
+        return filled(rows, self.columns.mean) if self.has_missing else rows
+
+
+@dataclass(frozen=True)
+class MixtureProblem(Problem):
+    """The fit of a mixture whose covariances are arrays.
+
+    Attributes
+    ----------
+    maximise : Maximiser
+    labels : ndarray of shape (n_samples,), int64, or None
+        The component of each row, -1 where it is not known; None if no row is labelled.
+    noise_start : float
+        Weight of the uniform noise to begin with, where there is one.
+    """
+
     maximise: Maximiser
     labels: NDArray[np.int64] | None = None
-    has_missing: bool = False
     noise_start: float = 0.0
 
     @property
     def covariance_type(self) -> str:
         """Of the mixture."""
         return self.maximise.covariance_type
-
-    @property
-    def total_weight(self) -> float:
-        """Sum of the rows' weights."""
-        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
 
     def expectation(self) -> Expectation:
         """The pass over all rows that EM repeats."""
@@ -79,28 +108,25 @@ class FitProblem:
         """The plain pass over all rows, complete and unlabelled."""
         return StatisticsPass(self.source, self.columns.mean, self.sample_weight)
 
-    def complete_source(self) -> Source:
-        """The rows with column means in the place of missing values: good enough to start from."""
-        return FilledSource(self.source, self.columns.mean) if self.has_missing else self.source
-
-    def completed(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows of the source with column means in the place of missing values."""
-        return filled(rows, self.columns.mean) if self.has_missing else rows
-
     def _expectation(self, source: Source, weight: Array | None, labels: NDArray[np.int64] | None) -> Expectation:
+        make = partial(_pass_over_gaps if self.has_missing else _pass_over_complete, shift=self.columns.mean)
         if labels is None or not (labels >= 0).any():
-            return self._unlabelled(source, weight)
-        known = np.flatnonzero(labels >= 0)
-        labelled = self._unlabelled(ArraySource(source.take(known)), None if weight is None else weight[known])
-        rest: Expectation | None = None
-        if len(known) < len(labels):
-            unknown = np.where(labels < 0, 1.0 if weight is None else weight, 0.0)
-            rest = self._unlabelled(source, unknown) if unknown.any() else None
-        return PartlyLabelled(rest, labelled, labels[known], constant=not self.has_missing)
+            return make(source, weight)
+        known, rest = labels >= 0, None
+        if not known.all():
+            unknown = np.where(known, 0.0, 1.0 if weight is None else weight)
+            rest = make(source, unknown) if unknown.any() else None
+        return PartlyLabelled(rest, KnownRows(source, make, weight, labels), constant=not self.has_missing)
 
-    def _unlabelled(self, source: Source, weight: Array | None) -> Expectation:
-        if self.has_missing:
-            if isinstance(source, ArraySource):
-                return MissingPass(source.chunks(), source.dtype, self.columns.mean, weight)
-            return PartwisePass(source, partial(BlockwiseMissingPass, shift=self.columns.mean), (weight,))
-        return StatisticsPass(source, self.columns.mean, weight)
+
+FitProblem = MixtureProblem  # as pickles of version 0.1.0 name it
+
+
+def _pass_over_complete(source: Source, sample_weight: Array | None, shift: Array) -> Expectation:
+    return StatisticsPass(source, shift, sample_weight)
+
+
+def _pass_over_gaps(source: Source, sample_weight: Array | None, shift: Array) -> Expectation:
+    if isinstance(source, ArraySource):
+        return MissingPass(source.chunks(), source.dtype, shift, sample_weight)
+    return PartwisePass(source, partial(BlockwiseMissingPass, shift=shift), sample_weight)

@@ -5,27 +5,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ..rows.source import Source
 from .checkpoint import CheckpointKeeper
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, EMResult, MStep, run_em
+from .problem import Problem
 
 Start = Callable[[], Any]
-
-
-class Problem(Protocol):
-    """What is fitted: a `FitProblem` or a `FactorProblem`."""
-
-    @property
-    def source(self) -> Source:
-        """The rows."""
-
-    @property
-    def maximise(self) -> Any:
-        """The M-step."""
-
-    def expectation(self) -> Any:
-        """The pass over all rows that EM repeats."""
 
 
 class FitObserver(Protocol):

@@ -15,10 +15,12 @@ from ..model.covariance import STRUCTURES
 from ..model.expectation import Expectation
 from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
+from ..validation import Constraint, is_real
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, MStep, check_range
 from .growing import stratified_index
-from .problem import FitProblem
+from .options import AT_LEAST_0, BELOW_1, COUNT, COUNT_OR_NONE, FLAG, option
+from .problem import MixtureProblem
 
 AHEAD_BYTES = 2**27  # of rows read for later batches, where reading begins at the first row every time
 
@@ -35,14 +37,14 @@ def rows_per_batch(batch_size: int | None, n_components: int, n_rows: int = 0) -
 class Batches:
     """Random batches of the rows of a problem, of equal size; each has a row from each of as many equal stretches."""
 
-    problem: FitProblem
+    problem: MixtureProblem
     size: int
     eligible: NDArray[np.int64] | None
     n_rows: int
     _ahead: deque[tuple[NDArray[np.int64], NDArray[Any] | None]] = field(default_factory=deque)
 
     @classmethod
-    def of(cls, problem: FitProblem, batch_size: int | None) -> "Batches":
+    def of(cls, problem: MixtureProblem, batch_size: int | None) -> "Batches":
         """Batches of `batch_size` rows (None: the default) of positive weight."""
         weight = problem.sample_weight
         eligible = None if weight is None else np.flatnonzero(weight > 0)
@@ -90,12 +92,12 @@ class StepwiseOptions:
     each as many random batches as make up all rows; polish: go on with plain EM afterwards.
     """
 
-    batch_size: int | None = None
-    kappa: float = 0.6
-    t0: float = 2.0
-    forgetting: float = 0.0
-    passes: int = 5
-    polish: bool = True
+    batch_size: int | None = option(None, COUNT_OR_NONE)
+    kappa: float = option(0.6, Constraint("a number above 0.5 and at most 1", lambda v: is_real(v) and 0.5 < v <= 1))
+    t0: float = option(2.0, AT_LEAST_0)
+    forgetting: float = option(0.0, BELOW_1)
+    passes: int = option(5, COUNT)
+    polish: bool = option(True, FLAG)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class StepwiseIteration(EMIteration):
         expectation: Expectation,
         parameters: MixtureParameters,
         maximise: MStep,
-        problem: FitProblem,
+        problem: MixtureProblem,
         options: StepwiseOptions,
         rng: np.random.Generator,
     ) -> None:

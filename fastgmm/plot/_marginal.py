@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..estimators.base import MixtureEstimator
-from ..estimators.factor_mixture import MixtureOfFactorAnalyzers
-from ..estimators.standardised import StandardisedMixture
-from ..model.covariance import STRUCTURES
 from ..model.parameters import Array, UniformNoise
 from ..rows.source import ArraySource
 
@@ -93,33 +90,8 @@ class MarginalMixture:
 
 def marginal(mixture: MixtureEstimator, features: NDArray[np.int64]) -> MarginalMixture:
     """The mixture of these columns; Bayesian mixtures by the parameters that they draw from."""
-    if isinstance(mixture, StandardisedMixture):
-        units = mixture.standardisation
-        return _rescaled(marginal(mixture.mixture, features), units.mean_[features], units.scale_[features])
-    means = np.asarray(mixture.means_, np.float64)
-    if isinstance(mixture, MixtureOfFactorAnalyzers):
-        loadings = np.asarray(mixture.loadings_[:, features], np.float64)
-        noise_variance = np.asarray(mixture.noise_variance_[:, features], np.float64)
-        covariances = loadings @ np.swapaxes(loadings, 1, 2) + noise_variance[:, :, None] * np.eye(len(features))
-    else:
-        structure = STRUCTURES[mixture.covariance_type]
-        chosen = structure.marginal(np.asarray(mixture.covariances_, np.float64), features)
-        covariances = structure.dense(chosen, len(features))
-    shape = (len(means), len(features), len(features))
-    noise = None
-    if hasattr(mixture, "noise_weight_"):
-        noise = UniformNoise(float(mixture.noise_weight_), np.asarray(mixture.noise_bounds_, np.float64)[:, features])
-    weights = np.asarray(mixture.weights_, np.float64)
-    return MarginalMixture(weights, means[:, features], np.broadcast_to(covariances, shape), noise)
-
-
-def _rescaled(mixture: MarginalMixture, mean: Array, scale: Array) -> MarginalMixture:
-    """The distribution of mean + scale z, z being distributed as this mixture."""
-    noise = mixture.noise
-    if noise is not None:
-        noise = UniformNoise(noise.weight, mean + scale * noise.bounds)
-    covariances = mixture.covariances * np.outer(scale, scale)
-    return MarginalMixture(mixture.weights, mean + scale * mixture.means, covariances, noise)
+    gaussians = mixture._density().marginal(features).gaussians()
+    return MarginalMixture(gaussians.weights, gaussians.means, gaussians.covariances, gaussians.noise)
 
 
 def check_mixture(mixture: Any) -> MixtureEstimator:
@@ -176,16 +148,12 @@ def rows_to_show(mixture: MixtureEstimator, X: Any, most: int) -> tuple[NDArray[
 
 def labels_of(mixture: MixtureEstimator, rows: NDArray[Any]) -> NDArray[np.int64]:
     """The component of each of these rows of a checked X; `predict` would miss the column names of a frame."""
-    labels = np.empty(len(rows), np.int64)
-    mixture._score_rows(ArraySource(rows), mixture._parameters(), labels=labels)
-    return labels
+    return mixture._scored(ArraySource(rows), "labels")
 
 
 def responsibilities_of(mixture: MixtureEstimator, rows: NDArray[Any]) -> NDArray[Any]:
     """Responsibilities of these rows of a checked X, (n_rows, n_components)."""
-    resp = np.empty((len(rows), len(mixture.weights_)), rows.dtype)
-    mixture._score_rows(ArraySource(rows), mixture._parameters(), resp=resp)
-    return resp
+    return mixture._scored(ArraySource(rows), "resp")
 
 
 def shown(n_rows: int, n_samples: int) -> str:

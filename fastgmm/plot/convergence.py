@@ -6,8 +6,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
-from ..estimators.standardised import StandardisedMixture
 from ._canvas import INK, PALETTE, Display, require_matplotlib
 from ._marginal import check_choice, check_mixture
 
@@ -94,9 +92,8 @@ class ConvergenceDisplay(Display):
         require_matplotlib()
         check_choice("kind", kind, KINDS)
         check_mixture(mixture)
-        fitted, shift = mixture, 0.0
-        if isinstance(mixture, StandardisedMixture):
-            fitted, shift = mixture.mixture, mixture._log_abs_det()
+        fitted = getattr(mixture, "mixture", mixture)  # of a StandardisedMixture, which keeps no history itself
+        is_standardised = fitted is not mixture
         lower_bounds = getattr(fitted, "lower_bounds_", None)
         if lower_bounds is None or not len(lower_bounds):
             name = type(mixture).__name__
@@ -104,14 +101,12 @@ class ConvergenceDisplay(Display):
                 f"this {name} has no history of iterations: it was made from parameters, fitted with max_iter=0, or "
                 "loaded from a file without one. Call 'fit' to record one."
             )
-        if isinstance(fitted, BayesianGaussianMixture):
-            objective = "evidence lower bound" if fitted is mixture else "standardised evidence bound"
-            shift = 0.0
-        elif getattr(fitted, "solver", "em") == "hard":
-            objective = "classification likelihood per row"
-        else:
-            has_prior = getattr(fitted, "prior", None) is not None or getattr(fitted, "noise_prior", None) is not None
-            objective = "log-posterior per row" if has_prior else "log-likelihood per row"
+        objective, shift = fitted._objective(), 0.0
+        if fitted._bound_is_per_row:
+            objective += " per row"
+            shift = mixture.standardisation.row_log_abs_det if is_standardised else 0.0
+        elif is_standardised:
+            objective = f"standardised {objective}"
         restarts = fitted.diagnostics_.restarts if hasattr(fitted, "diagnostics_") else ()
         display = cls(
             np.asarray(lower_bounds, np.float64) + shift,

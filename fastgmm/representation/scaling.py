@@ -134,4 +134,15 @@ class Standardisation(Transform):
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
         """Return -sum log scale_ for every row, nats, (n_samples,)."""
-        return np.full(len(self._check_rows(X)), -np.log(self.scale_).sum())
+        return np.full(len(self._check_rows(X)), self.row_log_abs_det)
+
+    @property
+    def row_log_abs_det(self) -> float:
+        """`log_abs_det` of any row, nats."""
+        return -float(np.log(self.scale_).sum())
+
+    def of_columns(self, columns: npt.NDArray[np.int64]) -> "Standardisation":
+        """The standardisation of these columns alone."""
+        part = Standardisation()
+        part.mean_, part.scale_, part.n_features_in_ = self.mean_[columns], self.scale_[columns], len(columns)
+        return part

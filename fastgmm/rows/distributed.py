@@ -37,6 +37,8 @@ class DistributedSource(Source):
         Rows of each part; the workers are asked where they are not known.
     """
 
+    is_local = False
+
     def __init__(self, parts: Sequence[Any], run: Runner, like: Source, counts: Sequence[int] | None = None) -> None:
         self.parts, self._run = parts, run
         self.n_features, self.dtype, self.input_dtype, self.names = (

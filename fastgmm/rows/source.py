@@ -1,7 +1,7 @@
 """Rows as the kernels read them: C-contiguous float32 or float64 blocks, without a copy of the whole where possible."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+Rows = Iterable[tuple[int, NDArray[Any]]]
 
 CONVERTED_BYTES = 8 * 2**20
 PARTS, PART_BYTES = 32, 64 * 2**20  # of rows that are spread over workers
@@ -33,6 +34,19 @@ def rows_per_part(n_samples: int | None, n_features: int, dtype: np.dtype[Any]) 
     return largest if n_samples is None else min(largest, max(1024, -(-n_samples // PARTS)))
 
 
+def blocks(chunks: Rows, size: int) -> Rows:
+    """Cut (first row, rows) pairs into such of at most `size` rows: views, none across the end of another."""
+    for start, chunk in chunks:
+        for first in range(0, len(chunk), size):
+            yield start + first, chunk[first : first + size]
+
+
+def sums_to_finite(block: NDArray[Any]) -> bool:
+    """Whether the sum of all values is finite, and so are they; finite ones may overflow it. Half as long as isnan."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.sum(block)))
+
+
 class Source(ABC):
     """Rows that can be read again and again, block by block.
 
@@ -49,6 +63,8 @@ class Source(ABC):
         Whether `take` costs about as much as the rows it returns; otherwise it reads from the beginning.
     first_row : int
         Number of the first row for messages, where the rows are a part of others.
+    is_local : bool
+        Whether this process reads the rows; otherwise workers do.
     """
 
     n_features: int
@@ -57,6 +73,7 @@ class Source(ABC):
     names: list[str] | None = None
     random_access: bool = True
     first_row: int = 0
+    is_local: bool = True
 
     @property
     @abstractmethod
@@ -95,6 +112,14 @@ class Source(ABC):
         functions of a module, and what they get and return is pickled.
         """
         yield task(self, *arguments, *per_row)
+
+    def map_blocks(self, task: Callable[..., T], *arguments: Any, n_rows: int) -> Iterator[T]:
+        """`map_parts`, but of at most `n_rows` rows at a time where this process reads them: for large results."""
+        if not self.is_local:
+            yield from self.map_parts(task, *arguments)
+            return
+        for _, block in blocks(self.chunks(), n_rows):
+            yield task(ArraySource(block, names=self.names), *arguments)
 
     def split(self, n_rows: int | None) -> "list[Source]":
         """Cut into sources of at most about `n_rows` rows that other processes can read; None: `rows_per_part`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .open import Columns, open_source
-from .source import Array, Source, rows_per_block
+from .source import Array, Source, blocks, rows_per_block
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ class WrappedSource(Source):
 
     def __init__(self, source: Source) -> None:
         self._source, self.random_access, self.first_row = source, source.random_access, source.first_row
+        self.is_local = source.is_local
 
     @property
     def n_samples(self) -> int:
@@ -47,9 +48,8 @@ class WrappedSource(Source):
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first row, block); a block is a few megabytes, also of an array in memory."""
         size = rows_per_block(self._source.n_features, self._source.dtype)
-        for start, chunk in self._source.chunks():
-            for first in range(0, len(chunk), size):
-                yield start + first, self._made_of(chunk[first : first + size])
+        for first, block in blocks(self._source.chunks(), size):
+            yield first, self._made_of(block)
 
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of these indices."""
@@ -75,7 +75,7 @@ class WrappedSource(Source):
 
     def _around(self, source: Source) -> Self:
         wrapper = copy.copy(self)
-        wrapper._source, wrapper.first_row = source, source.first_row
+        wrapper._source, wrapper.first_row, wrapper.is_local = source, source.first_row, source.is_local
         return wrapper
 
     @abstractmethod

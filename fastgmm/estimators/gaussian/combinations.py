@@ -1,29 +1,25 @@
-"""Which settings of `GaussianMixture` do not go together; tests/test_combinations.py holds the README's table to it."""
+"""Which settings of `GaussianMixture` do not go together; `python -m tests.combinations` writes the README's table."""
 
 from collections.abc import Mapping
 
+from ...optimization.solvers import SOLVERS
+
+ACCELERATION = {
+    "noise": "accelerated steps do not move the weight of the noise; set acceleration=None.",
+    "fixed weights": "accelerated steps change all weights together; set acceleration=None.",
+    "covariance_floor": "accelerated steps do not know of the floor; set acceleration=None.",
+    "on_singular='restart'": "a re-seeded component is no step of EM; set acceleration=None.",
+    "on_singular='regularize'": "accelerated steps do not know of the floor; set acceleration=None.",
+}
+EM_ALONE = "acceleration is built from EM's own steps; set solver='em'."
+HELD = "a fixed component cannot be put elsewhere; use 'regularize'."
 # (one setting, another, why they do not go together). A setting is a parameter's value, or a property of the data.
 CONFLICTS: tuple[tuple[str, str, str], ...] = (
-    ("acceleration", "solver='hard'", "acceleration is built from EM's own steps; set solver='em'."),
-    ("acceleration", "solver='annealed'", "acceleration is built from EM's own steps; set solver='em'."),
-    ("acceleration", "solver='stepwise'", "acceleration is built from EM's own steps; set solver='em'."),
-    ("acceleration", "solver='gradient'", "acceleration is built from EM's own steps; set solver='em'."),
-    ("acceleration", "noise", "accelerated steps do not move the weight of the noise; set acceleration=None."),
-    ("acceleration", "fixed weights", "accelerated steps change all weights together; set acceleration=None."),
-    ("acceleration", "covariance_floor", "accelerated steps do not know of the floor; set acceleration=None."),
-    ("acceleration", "on_singular='restart'", "a re-seeded component is no step of EM; set acceleration=None."),
-    ("acceleration", "on_singular='regularize'", "accelerated steps do not know of the floor; set acceleration=None."),
-    (
-        "solver='annealed'",
-        "missing values",
-        "tempered densities of rows with gaps do not factor; set solver='em'.",
-    ),
-    ("solver='stepwise'", "on_singular='restart'", "its statistics would forget the new place; use 'regularize'."),
-    ("solver='gradient'", "on_singular='restart'", "gradient ascent has no M-step to mend; use solver='em'."),
-    ("solver='gradient'", "on_singular='regularize'", "gradient ascent has no M-step to mend; use solver='em'."),
-    ("solver='gradient'", "covariance_floor", "its parameters are unconstrained; pass a prior instead."),
-    ("fixed means", "on_singular='restart'", "a fixed component cannot be put elsewhere; use 'regularize'."),
-    ("fixed covariances", "on_singular='restart'", "a fixed component cannot be put elsewhere; use 'regularize'."),
+    *(("acceleration", solver.setting, EM_ALONE) for solver in SOLVERS.values() if not solver.accelerations),
+    *(("acceleration", other, reason) for other, reason in ACCELERATION.items()),
+    *((solver.setting, other, reason) for solver in SOLVERS.values() for other, reason in solver.conflicts.items()),
+    ("fixed means", "on_singular='restart'", HELD),
+    ("fixed covariances", "on_singular='restart'", HELD),
 )
 
 

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parameters import Array
+from ..sampling import PAGE, numbers_of_rows
 from .parameters import FactorParameters
 
-PAGE = 64  # rows that share a random stream: seeding takes as long as their numbers
 BLOCK = 16 * PAGE
 
 
@@ -28,7 +28,9 @@ def draw_rows(
     last = first + len(out)
     for start in range(first // PAGE * PAGE, last, BLOCK):
         rows = range(max(start, first), min(start + BLOCK, last))
-        uniform, factors, residual = _numbers(parameters, seed, start, rows, noise)
+        widths = (parameters.n_factors, out.shape[1])
+        uniform, (factors, *residuals) = numbers_of_rows(seed, rows, widths if noise else widths[:1])
+        residual = residuals[0] if noise else np.empty((0, out.shape[1]))
         k = np.minimum(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(cumulative) - 1)
         block = out[rows.start - first : rows.stop - first]
         n_slots = max(1, min(8, len(rows) // PAGE))
@@ -40,24 +42,3 @@ def draw_rows(
         )
         components[rows.start - first : rows.stop - first] = k
     return components
-
-
-def _numbers(
-    parameters: FactorParameters, seed: int, start: int, rows: range, noise: bool
-) -> tuple[Array, Array, Array]:
-    """Uniform numbers, factors, and noise (of no rows if unwanted), of these rows; `start` is the first of a page."""
-    n_pages = -(-(rows.stop - start) // PAGE)
-    uniform, factors = np.empty((n_pages, PAGE)), np.empty((n_pages, PAGE, parameters.n_factors))
-    residual = np.empty((n_pages if noise else 0, PAGE, parameters.means.shape[1]))
-    for p in range(n_pages):
-        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(start // PAGE + p,))))
-        rng.random(out=uniform[p])
-        rng.standard_normal(out=factors[p])
-        if noise:
-            rng.standard_normal(out=residual[p])
-    wanted = slice(rows.start - start, rows.stop - start)
-    return (
-        uniform.reshape(-1)[wanted],
-        factors.reshape(-1, factors.shape[2])[wanted],
-        residual.reshape(-1, residual.shape[2])[wanted],
-    )

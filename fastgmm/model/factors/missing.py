@@ -5,23 +5,40 @@ What depends on which features are visible is M = I + W_v^T W_v of every row and
 the products of loadings, n_factors^2 / 2 multiply-adds per value and component.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ...rows.source import Source
-from ..bridge import Rows
+from ...rows.source import blocks
 from ..parameters import Array
+from ..sampling import Draws, drawn_components
 from .parameters import FactorParameters
-from .statistics import FactorPass, FactorStatistics
+from .statistics import FactorStatistics
 
 BLOCK_BYTES = 2**21  # of the float64 rows of a block: they stay in the cache while the components pass
-SELECTED_ROWS = 2**16  # looked through for gaps at a time
 ACTIVE = 2.0**-56  # smaller shares of a component's largest responsibility change no digit of a sum
+
+
+class FactorNumbers(NamedTuple):
+    """Random numbers of a block: uniform (n_rows,), normal (n_rows, n_factors) and normal (n_rows, n_features)."""
+
+    uniform: Array
+    factors: Array
+    noise: Array
+
+    @classmethod
+    def of(cls, draws: Draws, parameters: FactorParameters) -> Self:
+        """Those of all rows that are drawn together."""
+        uniform, (factors, noise) = draws.numbers(parameters.n_factors, parameters.means.shape[1])
+        return cls(uniform, factors, noise)
+
+    def of_rows(self, rows: slice) -> "FactorNumbers":
+        """Those of some of the rows."""
+        return FactorNumbers(self.uniform[rows], self.factors[rows], self.noise[rows])
 
 
 def distances(x: Array, visible: Array, parameters: FactorParameters) -> tuple[Array, Array]:
@@ -114,18 +131,16 @@ def active_rows(resp: Array) -> NDArray[np.intp]:
     return np.flatnonzero(resp > ACTIVE * resp.max())
 
 
-def blocks_of(rows: Rows) -> Iterator[tuple[int, Array, Array]]:
+def blocks_of(rows: NDArray[Any]) -> Iterator[tuple[int, Array, Array]]:
     """Yield (first row, values with 0 for NaN, visible as 1.0 or 0.0) of small blocks, in float64."""
-    for start, chunk in rows:
-        size = max(16, BLOCK_BYTES // (8 * chunk.shape[1]))
-        for first in range(0, len(chunk), size):
-            x = chunk[first : first + size].astype(np.float64)
-            visible = (~np.isnan(x)).astype(np.float64)
-            yield start + first, np.where(visible > 0, x, 0.0), visible
+    for first, block in blocks([(0, rows)], max(16, BLOCK_BYTES // (8 * rows.shape[1]))):
+        x = block.astype(np.float64)
+        visible = (~np.isnan(x)).astype(np.float64)
+        yield first, np.where(visible > 0, x, 0.0), visible
 
 
 def score_visible(
-    rows: Rows,
+    rows: NDArray[Any],
     parameters: FactorParameters,
     log_prob_norm: NDArray[Any] | None = None,
     labels: NDArray[np.int64] | None = None,
@@ -144,131 +159,64 @@ def score_visible(
 
 
 def expected_rows(
-    x: Array, visible: Array, parameters: FactorParameters, rng: np.random.Generator | None = None
+    x: Array, visible: Array, parameters: FactorParameters, numbers: FactorNumbers | None = None
 ) -> Array:
-    """Expectation of mean + loadings z of each row given its visible values or, with `rng`, a draw of k and z."""
+    """Expectation of mean + loadings z of each row given its visible values or, with `numbers`, a draw of k and z."""
     _, resp = responsibilities(x, visible, parameters)
-    if rng is not None:
-        resp = _one_hot(resp, rng)
-    return _combined(x, visible, parameters, resp, rng)
+    if numbers is not None:
+        resp = _one_hot(resp, numbers)
+    return _combined(x, visible, parameters, resp, numbers)
 
 
 def impute_visible(
     x: Array,
     visible: Array,
     parameters: FactorParameters,
-    rng: np.random.Generator | None = None,
+    numbers: FactorNumbers | None = None,
     *,
     noise_variance: Array,
 ) -> Array:
-    """Complete rows: hidden values are their expectation given the visible ones or, with `rng`, a draw of k, z and e.
+    """Complete rows: hidden values are their expectation given the visible ones or, with `numbers`, a draw of k, z, e.
 
     noise_variance: of the hidden values, whatever `parameters` say of the visible ones.
     """
     _, resp = responsibilities(x, visible, parameters)
-    if rng is None:
+    if numbers is None:
         return np.where(visible > 0, x, _combined(x, visible, parameters, resp, None))
-    resp = _one_hot(resp, rng)
-    drawn = _combined(x, visible, parameters, resp, rng)
-    drawn += np.sqrt(noise_variance[resp.argmax(axis=1)]) * rng.standard_normal(x.shape)
+    resp = _one_hot(resp, numbers)
+    drawn = _combined(x, visible, parameters, resp, numbers)
+    drawn += np.sqrt(noise_variance[resp.argmax(axis=1)]) * numbers.noise
     return np.where(visible > 0, x, drawn)
 
 
-def _one_hot(resp: Array, rng: np.random.Generator) -> Array:
+def _one_hot(resp: Array, numbers: FactorNumbers) -> Array:
     """One component for each row, drawn by its responsibilities."""
-    chosen = (resp.cumsum(axis=1) < rng.random((len(resp), 1))).sum(axis=1).clip(max=resp.shape[1] - 1)
-    return np.asarray(np.eye(resp.shape[1])[chosen])
+    return np.asarray(np.eye(resp.shape[1])[drawn_components(resp, numbers.uniform)])
 
 
 def _combined(
-    x: Array, visible: Array, parameters: FactorParameters, resp: Array, rng: np.random.Generator | None
+    x: Array, visible: Array, parameters: FactorParameters, resp: Array, numbers: FactorNumbers | None
 ) -> Array:
-    """Sum over components of resp (mean + loadings z), z expected or, with `rng`, drawn."""
+    """Sum over components of resp (mean + loadings z), z expected or, with `numbers`, drawn."""
     rows = np.zeros_like(x)
     for k in range(len(parameters.weights)):
         of = active_rows(resp[:, k])
         if not len(of):
             continue
         factors, root = visible_posterior(x[of], visible[of], parameters, k)
-        if rng is not None:
-            factors = factors + np.einsum("nij,nj->ni", root, rng.standard_normal(factors.shape))
+        if numbers is not None:
+            factors = factors + np.einsum("nij,nj->ni", root, numbers.factors[of])
         rows[of] += resp[of, k, None] * (parameters.means[k] + factors @ parameters.loadings[k].T)
     return rows
 
 
-def selected(rows: Rows, wanted: NDArray[np.bool_]) -> Rows:
-    """Yield (first row, rows) of the `wanted` rows only, numbered among themselves."""
-    count = 0
-    for start, chunk in rows:
-        for first in range(0, len(chunk), SELECTED_ROWS):
-            block = chunk[first : first + SELECTED_ROWS]
-            part = block[wanted[start + first : start + first + len(block)]]
-            if len(part):
-                yield count, part
-                count += len(part)
+class VisibleSums:
+    """Sums over rows that all have missing values, under one mixture, block by block."""
 
-
-def find_gaps(source: Source) -> NDArray[np.bool_]:
-    """Which rows hold NaN, (n_samples,)."""
-    gaps = np.empty(source.n_samples, bool)
-    for start, chunk in source.chunks():
-        for first in range(0, len(chunk), SELECTED_ROWS):
-            block = chunk[first : first + SELECTED_ROWS]
-            gaps[start + first : start + first + len(block)] = np.isnan(block).any(axis=1)
-    return gaps
-
-
-class GapsPass:
-    """One pass over rows of which some have missing values: those through `VisiblePass`, the others the fast way.
-
-    Parameters
-    ----------
-    rows : callable returning the rows anew at each call
-    gaps : ndarray of shape (n_samples,), bool
-        Which rows have missing values.
-    dtype, shift, sample_weight
-        As in `FactorPass`.
-    """
-
-    hard = False
-
-    def __init__(
-        self,
-        rows: Callable[[], Rows],
-        gaps: NDArray[np.bool_],
-        dtype: Any,
-        shift: Array,
-        sample_weight: Array | None = None,
-    ) -> None:
-        def weight_of(wanted: NDArray[np.bool_]) -> Array | None:
-            return None if sample_weight is None else sample_weight[wanted]
-
-        self._visible = VisiblePass(lambda: selected(rows(), gaps), weight_of(gaps))
-        self._complete: FactorPass | None = None
-        if not gaps.all():
-            self._complete = FactorPass(lambda: selected(rows(), ~gaps), dtype, shift, weight_of(~gaps))
-
-    def __call__(self, parameters: FactorParameters) -> FactorStatistics:
-        """Return the statistics of all rows under `parameters`."""
-        if self._complete is None:
-            return self._visible(parameters)
-        complete = self._complete(parameters)
-        # The sums of complete rows are about means as the kernels rounded them.
-        return complete + self._visible(complete.parameters)
-
-
-class VisiblePass:
-    """One pass over rows that all have missing values; the counterpart of `FactorPass`."""
-
-    hard = False
-
-    def __init__(self, rows: Callable[[], Rows], sample_weight: Array | None = None) -> None:
-        self.rows, self.sample_weight = rows, sample_weight
-
-    def __call__(self, parameters: FactorParameters) -> FactorStatistics:
-        """Return the statistics of all rows under `parameters`."""
+    def __init__(self, parameters: FactorParameters) -> None:
         (n_components, n_features), size = parameters.means.shape, parameters.n_factors + 1
-        sums = FactorStatistics(
+        self.n_rows, self._n_far, self._log_likelihood = 0, 0, 0.0
+        self._sums = FactorStatistics(
             0.0,
             np.zeros(n_components),
             np.zeros((n_components, n_features, size, size)),
@@ -276,24 +224,31 @@ class VisiblePass:
             np.zeros((n_components, n_features)),
             parameters,
         )
-        log_likelihood, n_far = 0.0, 0
-        for first, x, visible in blocks_of(self.rows()):
-            norm, resp = responsibilities(x, visible, parameters)
-            if self.sample_weight is not None:
-                present = self.sample_weight[first : first + len(x)] > 0  # a row without weight may lie anywhere
+
+    def add(self, rows: NDArray[Any], sample_weight: Array | None) -> None:
+        """Add rows, of these weights."""
+        self.n_rows += len(rows)
+        sums = self._sums
+        for first, x, visible in blocks_of(rows):
+            norm, resp = responsibilities(x, visible, sums.parameters)
+            if sample_weight is not None:
+                present = sample_weight[first : first + len(x)] > 0  # a row without weight may lie anywhere
                 x, visible, norm, resp = x[present], visible[present], norm[present], resp[present]
-                weight = self.sample_weight[first : first + len(present)][present]
+                weight = sample_weight[first : first + len(present)][present]
                 resp, norm = resp * weight[:, None], weight * norm
-            n_far += int(np.sum(~np.isfinite(norm)))
-            if n_far or not len(x):  # far rows end the fit with an error
+            self._n_far += int(np.sum(~np.isfinite(norm)))
+            if self._n_far or not len(x):  # far rows end the fit with an error
                 continue
-            log_likelihood += float(norm.sum())
+            self._log_likelihood += float(norm.sum())
             sums.sum_resp[:] += resp.sum(axis=0)
-            for k in range(n_components):
+            for k in range(len(sums.sum_resp)):
                 of = active_rows(resp[:, k])
                 if len(of):
                     _add(sums, k, x[of], visible[of], resp[of, k])
-        return replace(sums, log_likelihood=log_likelihood, n_far=n_far)
+
+    def statistics(self) -> FactorStatistics:
+        """The sums so far."""
+        return replace(self._sums, log_likelihood=self._log_likelihood, n_far=self._n_far)
 
 
 def _add(sums: FactorStatistics, k: int, x: Array, visible: Array, resp: Array) -> None:

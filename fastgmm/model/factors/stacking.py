@@ -6,9 +6,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ...rows.source import Source
-from ..bridge import MixtureKernels
 from ..parameters import Array
+from ..scoring import scored
 from .parameters import FactorParameters
+from .scoring import FactorDensity
 
 MAX_ITER, TOL = 1000, 1e-9  # nats per row; the problem is concave
 NEGLIGIBLE = 1e-8  # parts of less weight are left out
@@ -16,11 +17,8 @@ NEGLIGIBLE = 1e-8  # parts of less weight are left out
 
 def stacked(parts: Sequence[FactorParameters], source: Source) -> FactorParameters:
     """Return the mixture of `parts` whose weights maximise the likelihood of the rows (Smyth and Wolpert, 1999)."""
-    log_prob = np.empty((source.n_samples, len(parts)))
-    column = np.empty(source.n_samples, source.dtype)
-    for j, part in enumerate(parts):
-        MixtureKernels(part, source.dtype).score(source.chunks(), column)
-        log_prob[:, j] = column
+    columns = [source.map_parts(scored, FactorDensity(part), "log_prob_norm") for part in parts]
+    log_prob = np.column_stack([np.concatenate(list(column)) for column in columns]).astype(np.float64)
     share = stacking_weights(log_prob)
     kept = [j for j in range(len(parts)) if share[j] > NEGLIGIBLE]
     n_factors = max(parts[j].n_factors for j in kept)
