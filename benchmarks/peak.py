@@ -9,8 +9,8 @@ from time import perf_counter
 import numba
 import numpy as np
 
-from fastgmm.kernels import simd
 from fastgmm.kernels.calls import aligned_bytes
+from fastgmm.kernels.tiled import simd
 
 CHAINS = 10  # independent accumulators: two pipes times four cycles of latency need at least eight
 STEPS = 8

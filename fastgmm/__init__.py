@@ -7,6 +7,7 @@ package compiles nothing and costs a few milliseconds.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._homes import find
 from ._moved import install as _install_moved
 from ._version import __version__
 
@@ -41,27 +42,12 @@ __all__ = [
     "unpatch_sklearn",
 ]
 
-_HOMES = {
-    "BayesianGaussianMixture": "fastgmm.estimators.bayesian_gaussian_mixture",
-    "ConjugatePrior": "fastgmm.model.map_prior",
-    "GaussianMixture": "fastgmm.estimators.gaussian_mixture",
-    "MixtureOfFactorAnalyzers": "fastgmm.estimators.factor_mixture",
-    "StandardisedMixture": "fastgmm.estimators.standardised",
-    "from_sklearn": "fastgmm.estimators.interop",
-    "load": "fastgmm.loading",
-    "open_source": "fastgmm.rows.open",
-    "patch_sklearn": "fastgmm.estimators.interop",
-    "progress": "fastgmm._terminal",
-    "sklearn_compatibility": "fastgmm.estimators.interop",
-    "unpatch_sklearn": "fastgmm.estimators.interop",
-}
-
 
 def __getattr__(name: str) -> Any:
     if name == "batch":
         return import_module("fastgmm.batch")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return find(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

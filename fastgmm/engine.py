@@ -209,7 +209,7 @@ def statistics(
     shift = mixture.weights @ mixture.means
     with thread_limit(n_threads):
         estimate = StatisticsPass(source, shift, weight)
-        result = estimate(mixture, None if given is None else lambda first, last: given[first:last])
+        result = estimate(mixture, given)
     check_range(result)
     return result
 

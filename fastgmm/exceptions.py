@@ -6,6 +6,8 @@ ValueError
  ├─ SingularCovarianceError  a component's covariance cannot be inverted
  ├─ FormatError              a model file breaks the format
  └─ SourceError              a file, or another source of rows, is not what it should be
+RuntimeError
+ └─ WorkerError              a worker of a distributed fit is lost for good
 UserWarning
  ├─ ConvergenceWarning       a fit ended without converging
  ├─ RegularizationWarning    reg_covar is not small against a column's variance

@@ -1,19 +1,11 @@
 """`fastgmm.load`: read whichever model a file holds."""
 
-from importlib import import_module
 from os import PathLike
 from typing import Any
 
+from ._homes import MODELS, find
 from .storage.container import fail, held_model
 from .storage.text import open_model
-
-_HOMES = {
-    "BayesianGaussianMixture": ".estimators.bayesian_gaussian_mixture",
-    "GaussianMixture": ".estimators.gaussian_mixture",
-    "ImageGenerator": ".images.generator",
-    "MixtureOfFactorAnalyzers": ".estimators.factor_mixture",
-    "StandardisedMixture": ".estimators.standardised",
-}
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -36,6 +28,6 @@ def load(path: str | PathLike[str]) -> Any:
     """
     with open_model(path) as reader:
         held = held_model(reader.metadata)
-        if held not in _HOMES:
+        if held not in MODELS:
             fail(path, f"holds a {held[:100]!r}, unknown to this version; was it written by a newer one?")
-        return getattr(import_module(_HOMES[held], __package__), held)._read_checked(reader)
+        return find(held)._read_checked(reader)

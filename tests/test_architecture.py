@@ -10,36 +10,22 @@ import pytest
 import fastgmm
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fastgmm"
-LAYERS = {
-    "kernels": 0,
-    "exceptions": 0,
-    "datasets": 1,
-    "representation": 1,
-    "model": 1,
-    "threads": 2,
-    "distributed": 3,
-    "optimization": 3,
-    "estimators": 4,
-    "engine": 5,
-    "images": 5,
-    "metrics": 5,
-    "loading": 6,
-    "batch": 6,
-    "plot": 5,
-    "cli": 6,
-    "_demo": 6,
-    "_progress": 6,
-}
+# From the bottom to the top: a module imports from its own layer and from those before it.
+LAYERS = (
+    *("_version", "_homes", "_moved", "exceptions", "callbacks", "kernels", "threads", "rows", "validation"),
+    *("representation", "model", "storage", "distributed", "optimization", "estimators", "engine", "datasets"),
+    *("metrics", "plot", "images", "loading", "batch", "_terminal", "cli"),
+)
 NAMES = set(fastgmm.__all__) - set(LAYERS)  # classes and functions of the package, not modules
 OWNERS = {
     "numba": {"kernels", "threads"},
-    "sklearn": {"estimators/_base.py", "estimators/interop.py"},
+    "sklearn": {"estimators/sklearn_base.py", "estimators/sklearn_conversion.py", "estimators/interop.py"},
     "matplotlib": {"plot"},
     "typer": {"cli"},
-    "rich": {"_progress.py"},
-    "pyarrow": {"representation/arrow.py", "representation/csv.py", "representation/parquet_output.py"},
-    "zarr": {"representation/stores.py"},
-    "h5py": {"representation/stores.py"},
+    "rich": {"_terminal.py"},
+    "pyarrow": {"rows/arrow.py", "rows/csv.py", "rows/parquet_output.py"},
+    "zarr": {"rows/stores.py"},
+    "h5py": {"rows/stores.py"},
     "dask": {"distributed/clusters.py"},
     "distributed": set(),
 }
@@ -66,15 +52,82 @@ def imports(path):
 
 
 def layer(name):
-    return LAYERS[name.split(".")[1]]
+    return LAYERS.index(name.split(".")[1])
+
+
+def own_name(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def imported_modules(path, found):
+    """Modules of the package that a module imports, those among the names of a `from` import included."""
+    package = path.parent.relative_to(PACKAGE.parent).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield full if full in found else base
+
+
+def circle(arrows):
+    """A circle of arrows {name: names}, as a list of names, or None."""
+    done = set()
+
+    def walk(name, trail):
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return None
+        for other in sorted(arrows.get(name, ())):
+            if round_trip := walk(other, [*trail, name]):
+                return round_trip
+        done.add(name)
+        return None
+
+    return next((found for name in sorted(arrows) if (found := walk(name, []))), None)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    own = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    own = own_name(path)
     for name in imports(path):
         if name.startswith("fastgmm.") and name.split(".")[1] not in NAMES:
             assert layer(name) <= layer(own), f"{own} imports {name}"
+
+
+def test_every_module_and_package_has_a_layer_of_its_own():
+    rooms = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir()} - {"__init__", "__pycache__", "py"}
+    assert sorted(LAYERS) == sorted(rooms)
+    assert len(set(LAYERS)) == len(LAYERS)
+
+
+def test_modules_and_packages_form_no_circle():
+    """Not even by imports inside functions."""
+    found = {own_name(path).removesuffix(".__init__") for path in modules()}
+    of_modules, of_packages = {}, {}
+    for path in modules():
+        own = own_name(path).removesuffix(".__init__")
+        for name in imported_modules(path, found):
+            of_modules.setdefault(own, set()).add(name)
+            one, other = own.rpartition(".")[0], name if name + ".__init__" in found else name.rpartition(".")[0]
+            if one != other and not one.startswith(f"{other}.") and not other.startswith(f"{one}."):
+                of_packages.setdefault(one, set()).add(other)
+    assert circle(of_modules) is None
+    assert circle(of_packages) is None
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_modules_and_names_are_used_by_their_own_package_alone(path):
+    package = path.parent.relative_to(PACKAGE.parent).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+        for name in [[*base, alias.name] for alias in node.names]:
+            private = next((i for i, part in enumerate(name) if part.startswith("_") and not part.endswith("__")), None)
+            if private is not None:
+                assert package[:private] == tuple(name[:private]), f"{own_name(path)} imports {'.'.join(name)}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

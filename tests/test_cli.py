@@ -15,7 +15,7 @@ from scipy.stats import kstest
 
 from fastgmm import GaussianMixture, StandardisedMixture, batch, load
 from fastgmm._version import __version__
-from fastgmm.storage.gaussian import load_mixture, save_mixture
+from tests.mixture_files import load_mixture, save_mixture
 
 ROOT = Path(__file__).parents[1]
 MODELS = sorted((ROOT / "tests/data/models").glob("*/*.safetensors"))

@@ -9,9 +9,10 @@ import numba
 import numpy as np
 import pytest
 
-from fastgmm.kernels import elementary, exponential, passes, simd
+from fastgmm.kernels import backend, elementary, passes
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, python_rows_at, rows_at
+from fastgmm.kernels.tiled import exponential, simd
 from fastgmm.model.bridge import MixtureKernels
 from fastgmm.model.covariance import STRUCTURES
 from fastgmm.model.expectation import StatisticsPass
@@ -24,7 +25,7 @@ TYPES = tuple(STRUCTURES)
 RTOL = {np.float64: 1e-11, np.float32: 2e-4}
 
 
-needs_tiles = pytest.mark.skipif(not simd.LANE_BYTES, reason="this processor runs the portable kernels")
+needs_tiles = pytest.mark.skipif(not backend.LANE_BYTES, reason="this processor runs the portable kernels")
 
 
 @numba.njit(fastmath=set(FASTMATH))
@@ -215,7 +216,7 @@ def test_every_kernel_compiles_once_per_precision():
         for writeable in (True, False):
             weight, resp = np.ones(len(array)), np.full((len(array), 2), 0.5)
             weight.flags.writeable = resp.flags.writeable = writeable
-            kernels.accumulate([(0, array)], weight, lambda first, last, resp=resp: resp[first:last])
+            kernels.accumulate([(0, array)], weight, resp)
         kernels.score([(0, array)], labels=np.empty(len(array), np.int64))
         kernels.score([(0, array)], resp=np.empty((len(array), 2), array.dtype))
     module = STRUCTURES["diag"].kernels
@@ -236,10 +237,10 @@ def test_rows_of_a_workspace_are_aligned_and_where_they_should_be():
 RESULTS_OF_EVERY_TYPE = """
 import numpy as np, sys
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.density import MixtureKernels
+from fastgmm.model.bridge import MixtureKernels
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.parameters import MixtureParameters
-from fastgmm.representation.source import ArraySource
+from fastgmm.rows.source import ArraySource
 for name in sys.argv[1:]:
     shapes = [(37, 1, 3), (300, 2, 2), (700, 4, 5), (333, 5, 1), (1000, 19, 4), (9000, 9, 6)]
     for n_samples, n_features, n_components in shapes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastgmm.exceptions import FormatError
 from fastgmm.storage import container as files
-from fastgmm.storage.gaussian import load_mixture, save_mixture
+from tests.mixture_files import load_mixture, save_mixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 

@@ -1,0 +1,1 @@
+"""The classes that users fit: thin, shaped like scikit-learn's."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.bridge import NonFiniteRowsError
+from ..model.far import NonFiniteRowsError
 from ..model.scoring import Density, filled, scored, totalled
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit

@@ -117,7 +117,7 @@ class EMEstimator(MixtureEstimator):
             For NaN, infinity, fewer rows than components or bad weights, naming the place; for a covariance that
             becomes singular (`SingularCovarianceError`, naming component and column: increase `reg_covar`, use fewer
             components or drop the column); for data whose squares leave the floating-point range (rescale); with
-            `resume`, for a checkpoint of other settings or data, naming them, and (`fastgmm.model.files.FormatError`)
+            `resume`, for a checkpoint of other settings or data, naming them, and (`fastgmm.exceptions.FormatError`)
             for a damaged one without one before it.
         """
         self._fit(distribute_if_asked(X, executor), y, sample_weight, want_labels=False)

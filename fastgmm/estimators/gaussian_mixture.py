@@ -18,7 +18,7 @@ from ..model.structure import CovarianceStructure
 from ..optimization.collapse import Reseeding
 from ..optimization.diagnostics import FitDiagnostics, diagnose
 from ..optimization.em import EMResult, MStep
-from ..optimization.initialization import UserStart, initial_parameters
+from ..optimization.initialization import initial_parameters
 from ..optimization.problem import MixtureProblem
 from ..optimization.solvers import ACCELERATIONS, SOLVERS
 from ..rows.atomic import StrPath
@@ -29,7 +29,7 @@ from .base import InformationCriteria
 from .covariance_estimator import COVARIANCE_CONSTRAINTS, CovarianceEstimator
 from .fitting import FitPlan
 from .gaussian.knowledge import resolve_fixed
-from .gaussian.problem import is_prior, make_problem, solver_iteration
+from .gaussian.problem import is_prior, make_problem, solver_iteration, user_start
 from .gaussian.stream import Stream, learn
 from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 from .sklearn_base import InvalidParameterError
@@ -375,7 +375,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
 
     def _plan(self, problem: MixtureProblem) -> FitPlan:
         """The solver, from the user's start completed by `init_params`."""
-        user = self._user_start(problem.source.n_features)
+        user = user_start(self, problem.source.n_features)
         rng = check.check_random_state(self.random_state)
         m_step: MStep = problem.maximise
         if self.on_singular == "restart":
@@ -403,22 +403,6 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
             self.__dict__.pop(name, None)
         if parameters.noise is not None:
             self.noise_weight_, self.noise_bounds_ = parameters.noise.weight, parameters.noise.bounds
-
-    def _user_start(self, n_features: int) -> UserStart:
-        """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""
-        structure = _structure(self.covariance_type)
-        weights, means, factors = None, None, None
-        if self.weights_init is not None:
-            self.weights_init = check.check_weights(self.weights_init, self.n_components)
-            weights = self.weights_init.astype(np.float64)
-        if self.means_init is not None:
-            self.means_init = check.check_means(self.means_init, self.n_components, n_features)
-            means = self.means_init.astype(np.float64)
-        if self.precisions_init is not None:
-            shape = structure.shape(self.n_components, n_features)
-            self.precisions_init = check.check_precisions(self.precisions_init, structure, shape)
-            factors = structure.cholesky_of_precisions(self.precisions_init.astype(np.float64))
-        return UserStart(weights, means, factors)
 
 
 def _structure(covariance_type: str) -> CovarianceStructure:

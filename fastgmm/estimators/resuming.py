@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..optimization.checkpoint import CheckpointKeeper, Resumed
+from ..optimization.solvers import SOLVERS
 from ..rows.summary import ColumnSummary
 from ..validation import check_random_state, is_int, is_real
 
@@ -142,7 +143,9 @@ def _iterations(before: Any, ours: Mapping[str, Any], resumed: Resumed) -> list[
     now = ours["max_iter"]
     if before == now:
         return []
-    if resumed.init > 0 or ours["settings"].get("solver") == "gradient" or resumed.n_iter > now:
+    solver = SOLVERS.get(ours["settings"].get("solver", ""))
+    follows_max_iter = solver is not None and solver.follows_max_iter
+    if resumed.init > 0 or follows_max_iter or resumed.n_iter > now:
         return [f"max_iter was {before} and is {now}, after start {resumed.init + 1}, iteration {resumed.n_iter}"]
     return []
 

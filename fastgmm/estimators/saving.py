@@ -45,7 +45,7 @@ class Saveable(DensityMixin, BaseEstimator):
     _models: ClassVar[tuple[str, ...]]  # what files say that `load` reads; the first is what `save` writes
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted model to a safetensors file, atomically; the README says what is left out.
+        """Write the fitted model to a safetensors file, atomically; see `Saveable` for what is left out.
 
         Raises FormatError if the arrays, perhaps set by hand, are not those of a mixture.
         """

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._homes import MODELS, find
 from ..distributed.sources import distribute_if_asked
 from ..model.scoring import Rescaled
 from ..representation.scaling import Standardisation
@@ -19,14 +20,9 @@ from ..storage.gaussian import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_st
 from ..threads import thread_limit
 from ..validation import check_sample_weight
 from .base import InformationCriteria
-from .bayesian_gaussian_mixture import BayesianGaussianMixture
-from .factor_mixture import MixtureOfFactorAnalyzers
-from .gaussian_mixture import GaussianMixture
+from .fitting import EMEstimator
 from .saving import Packed
 
-MIXTURES: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers)
-}
 # Attributes of the mixture that say the same of the whole.
 SHARED = (
     *("weights_", "converged_", "n_iter_", "stop_reason_", "diagnostics_", "n_features_in_", "feature_names_in_"),
@@ -147,10 +143,9 @@ class StandardisedMixture(InformationCriteria):
 
     def _kind(self) -> str:
         """Name of the class of the mixture; TypeError if it cannot be one."""
-        kind = getattr(self.mixture, "_models", ("",))[0]
-        if kind not in MIXTURES:
-            raise TypeError(f"mixture must be one of {sorted(MIXTURES)}, got a {type(self.mixture).__name__}")
-        return str(kind)
+        if not isinstance(self.mixture, EMEstimator):
+            raise TypeError(f"mixture must be one of {_mixtures()}, got a {type(self.mixture).__name__}")
+        return str(self.mixture._models[0])
 
     def _pack(self, path: StrPath) -> Packed:
         kind = self._kind()
@@ -167,10 +162,10 @@ class StandardisedMixture(InformationCriteria):
     @classmethod
     def _unpack(cls, reader: ModelReader) -> Self:
         kind = reader.metadata.get("mixture", "")
-        if kind not in MIXTURES:
-            fail(reader.path, f"metadata 'mixture' must be one of {sorted(MIXTURES)}, got {kind[:100]!r}")
+        if kind not in _mixtures():
+            fail(reader.path, f"metadata 'mixture' must be one of {_mixtures()}, got {kind[:100]!r}")
         reader.set_aside(STANDARDISATION)
-        mixture = MIXTURES[kind]._unpack(reader)
+        mixture = find(kind)._unpack(reader)
         standardisation = Standardisation()
         standardisation.n_features_in_ = mixture.n_features_in_
         standardisation.mean_, standardisation.scale_ = read_standardisation(reader, mixture.n_features_in_)
@@ -182,3 +177,8 @@ class StandardisedMixture(InformationCriteria):
             except ValueError:
                 fail(reader.path, f"metadata {LOG_LIKELIHOOD_OF_ROWS!r} is no number: {text[:100]!r}")
         return self
+
+
+def _mixtures() -> list[str]:
+    """Names of the mixtures that may be fitted to standardised rows."""
+    return [name for name, home in MODELS.items() if home.startswith("estimators.") and name != "StandardisedMixture"]

@@ -25,7 +25,7 @@ from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
 
 from ..exceptions import warn
-from ._parts import PartCompiler
+from .linked import LinkedCompiler
 
 AS_WRITTEN: frozenset[str] = frozenset()
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
@@ -36,8 +36,9 @@ EXACT = frozenset({"nsz", "contract"})
 def source_hash() -> str:
     """Hash the sources of this package and its switch; every cached function is stale when one of them changes."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(os.environ.get("FASTGMM_SIMD", "1").encode())
     return digest.hexdigest()[:16]
@@ -176,12 +177,13 @@ def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, by_addr
     entry: for the functions that Python calls, which contain the others: kept on disk. Only they get wrappers for
         Python, which would double the time to compile the others.
     by_address: for functions called through calls.py; also kept on disk.
-    inline: for functions that take or return tiles (simd.py), which must not pass through memory.
+    inline: for functions that take or return tiles (tiled/simd.py), which must not pass through memory.
     name: needed by functions made in another function: machine code from the cache is linked by name, and the first of
         two equal names would serve both (tests/test_kernels.py).
 
-    All other functions become part of their callers. Linked instead, they would differ in their last bits between a
-    process that compiles and one that reads the cache, because each copy is contracted to suit its surroundings.
+    All other functions are linked into their callers (linked.py) and inlined there. As functions of their own, they
+    would differ in their last bits between a process that compiles and one that reads the cache, because each copy is
+    contracted to suit its surroundings.
     """
 
     def decorate(function):
@@ -197,7 +199,7 @@ def jit(*, fastmath=FASTMATH, parallel=False, inline=False, entry=False, by_addr
             nogil=True,
             error_model="numpy",
             boundscheck=False,
-            pipeline_class=Compiler if entry or by_address else PartCompiler,
+            pipeline_class=Compiler if entry or by_address else LinkedCompiler,
             _nrt=entry,
         )(function)
         # Under NUMBA_DISABLE_JIT=1 the dispatcher is the function itself.

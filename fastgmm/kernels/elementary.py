@@ -1,4 +1,4 @@
-"""Exponential and logarithm of numbers, in loops that LLVM vectorises; exponential.py has that of tiles.
+"""Exponential and logarithm of numbers, in loops that LLVM vectorises; tiled/exponential.py has that of tiles.
 
 Numba's `math.exp` is a scalar libm call of 3 to 6 ns; these polynomials cost 0.5 ns (float64) inside a loop.
 """

@@ -10,8 +10,8 @@ import numpy as np
 
 from ._compile import jit
 from .calls import address_of, call, rows_at
+from .distances import compute_two_distances
 from .parallel import slot_bounds
-from .portable.spherical import compute_two_distances
 
 _VECTOR, _MATRIX = (numba.types.Array(numba.float64, n, "C") for n in (1, 2))
 

@@ -47,10 +47,10 @@ def block_size(n_samples, n_padded, n_components, itemsize):
     to twice the time, with 192 instead of 448 rows of float32 a fifth more at 64 features and beyond. With very many
     components fewer rows, so that their responsibilities take at most 1 MiB.
     """
-    chunk = 256 // itemsize
+    stripe = 256 // itemsize
     rows = min(512, max(2**11 // itemsize, 2**15 // (n_padded * itemsize)))
-    rows = min(rows, max(chunk, 2**20 // (n_components * itemsize)), -(-n_samples // chunk) * chunk)
-    return max(1, (rows // chunk - 1) // 2 * 2 + 1) * chunk
+    rows = min(rows, max(stripe, 2**20 // (n_components * itemsize)), -(-n_samples // stripe) * stripe)
+    return max(1, (rows // stripe - 1) // 2 * 2 + 1) * stripe
 
 
 def slot_count(n_samples, block, slot_bytes):

@@ -9,16 +9,14 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from . import simd
+from . import backend
 from ._compile import jit
 from .calls import address_of, call, rows_at
 from .elementary import compute_log_prob_norm, log_floor
 from .parallel import slot_bounds
 
-if simd.LANE_BYTES:
-    from .chunks import load_block, sum_rows
-else:
-    from .portable.blocks import load_block, sum_rows
+_blocks = backend.module("blocks")
+load_block, sum_rows, padded_features = _blocks.load_block, _blocks.sum_rows, _blocks.padded_features
 
 
 class KernelParameters(NamedTuple):
@@ -152,11 +150,6 @@ def count_far(peak, count):
     for p in range(count):
         n_far += peak[p] < limit
     return n_far
-
-
-def padded_features(n_features):
-    """Features as the block functions see them: a multiple of four, or two for one or two where tiles may be narrow."""
-    return 2 if simd.LANE_BYTES and n_features <= 2 else -(-n_features // 4) * 4
 
 
 def padded_components(n_components):

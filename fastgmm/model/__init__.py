@@ -1,0 +1,1 @@
+"""What a mixture is: parameters, statistics, the table of covariance structures, priors, E- and M-steps, densities."""

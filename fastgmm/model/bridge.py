@@ -4,25 +4,37 @@ Rows arrive as (first, block) pairs: the index of the block's first row and a C-
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .density import as_full, compute_log_const, structure_of
 from .factors.parameters import FactorParameters
+from .far import score_far
+from .log_density import as_full, compute_log_const, structure_of
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 from .structure import CovarianceStructure
 
 Rows = Iterable[tuple[int, NDArray[Any]]]
-
-
 Parameters = MixtureParameters | FactorParameters
 
 
-RespOf = Callable[[int, int], NDArray[Any]]
+class Resp(Protocol):
+    """Given responsibilities: an array (n_rows, n_components), or what computes the rows it is asked for."""
+
+    def __getitem__(self, rows: Any) -> Array: ...
+
+
+class OneHot:
+    """The responsibilities of rows whose component is known: labels (n_rows,)."""
+
+    def __init__(self, labels: NDArray[np.int64], n_components: int) -> None:
+        self._labels, self._identity = labels, np.eye(n_components)
+
+    def __getitem__(self, rows: Any) -> Array:
+        return self._identity[self._labels[rows]]
 
 
 def _read_only(block: NDArray[Any]) -> NDArray[Any]:
@@ -39,10 +51,6 @@ _NO_RESP = _read_only(np.empty((0, 0)))
 
 
 _NO_LABELS = np.empty(0, np.int64)
-
-
-class NonFiniteRowsError(Exception):
-    """Internal: rows to score hold NaN or infinity. Their densities underflow, so that only such rows are looked at."""
 
 
 class MixtureKernels:
@@ -164,14 +172,14 @@ class MixtureKernels:
         )
 
     def accumulate(
-        self, rows: Rows, sample_weight: Array | None = None, resp: RespOf | None = None, hard: bool = False
+        self, rows: Rows, sample_weight: Array | None = None, resp: Resp | None = None, hard: bool = False
     ) -> SufficientStatistics:
         """Add up the statistics of all rows.
 
         With `hard`, every row belongs to its most probable component alone, and the log-likelihood is that of rows and
         components together.
-        `resp(first, last)` gives responsibilities of shape (last - first, n_components) for these rows; without it
-        they come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
+        `resp[first:last]` are given responsibilities of these rows, (last - first, n_components); without them they
+        come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
         which `StatisticsPass` adds.
         """
         from ..kernels.passes import ScoreOutput, SlotStatistics
@@ -194,7 +202,7 @@ class MixtureKernels:
                 )
             last = first + len(block)
             weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
-            given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp(first, last), np.float64))
+            given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp[first:last], np.float64))
             self._run(n_slots, block, weight, given, block_rows, slots, no_output, hard)
         return self._statistics(_merge(total, slots))
 
@@ -249,7 +257,7 @@ class MixtureKernels:
             no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
             self._run(n_slots, block, _UNWEIGHTED, _NO_RESP, block_rows, no_sums, output)
             if totals[:, 1].any():
-                self._score_far(block, output)
+                score_far(block, self, output)
             for array, computed in zip(given, output, strict=True):
                 if array is not None and computed is not array:
                     array[...] = computed
@@ -258,49 +266,6 @@ class MixtureKernels:
         """The array itself if the kernels can write into it, else one of their dtype."""
         other = array.dtype.kind == "f" and array.dtype != self.dtype
         return np.empty(array.shape, self.dtype) if other else array
-
-    def _score_far(self, block: NDArray[Any], output: Any) -> None:
-        """Redo rows whose squared distances overflow, scaled by a power of two: rare, so plain NumPy.
-
-        Their log-density may be -inf, but the nearest component is known and probabilities are never NaN.
-        """
-        if not np.isfinite(block).all():
-            raise NonFiniteRowsError
-        n_components = len(self.parameters.means)
-        factors, _ = self.structure.kernel_factors(self.parameters, self.means)
-        with np.errstate(over="ignore"):
-            usable = np.isfinite(factors.astype(self.dtype)).all()
-        if not usable:
-            raise ValueError(
-                "The mixture's parameters are not finite, have variances that are not positive, or leave the range of "
-                f"{self.dtype} when they are divided by standard deviations."
-            )
-        factors = np.broadcast_to(factors, (n_components, *factors.shape[1:]))
-        sharpest = self.structure.largest_scale(factors)
-        reach = np.abs(block.astype(np.float64) - self.shift).max(axis=1)
-        far = np.flatnonzero(reach > float(np.finfo(self.dtype).max) ** 0.45 / sharpest)
-        x = block[far].astype(np.float64)
-        scale = 2.0 ** -np.ceil(np.log2(np.abs(x).max() + np.abs(self.parameters.means).max()))
-        distance = np.empty((len(far), n_components))  # in units of (sharpest / scale)^2
-        for k, mean in enumerate(self.parameters.means):
-            distance[:, k] = self.structure.squared_norm(x * scale - mean * scale, factors[k], sharpest)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            unit = min(sharpest / scale, 1e300)  # finite, so that a difference of 0 stays 0
-            nearest = distance.min(axis=1, keepdims=True)
-            log_ratio = self.log_const - 0.5 * (distance - nearest) * unit * unit
-            peak = log_ratio.max(axis=1, keepdims=True)
-            unnormalised = np.exp(log_ratio - peak)
-            total = unnormalised.sum(axis=1, keepdims=True)
-            norm = ((peak + np.log(total))[:, 0] - 0.5 * nearest[:, 0] * unit * unit).astype(self.dtype)
-        if len(output.log_prob_norm):
-            output.log_prob_norm[far] = norm
-        if len(output.labels):
-            output.labels[far] = log_ratio.argmax(axis=1)
-        if len(output.resp):
-            output.resp[far] = unnormalised / total
-        if len(output.log_prob):
-            with np.errstate(over="ignore"):
-                output.log_prob[far] = log_ratio - 0.5 * nearest * unit * unit
 
 
 def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

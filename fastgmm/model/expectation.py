@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rows.source import ArraySource, Source
-from .bridge import MixtureKernels, RespOf
+from .bridge import MixtureKernels, OneHot, Resp
 from .covariance import STRUCTURES, TIED_CANCELLATION
-from .density import as_full, complete_log_likelihood
+from .log_density import as_full, complete_log_likelihood
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable
 from .statistics import SufficientStatistics, add_up
@@ -23,10 +23,8 @@ from .statistics import SufficientStatistics, add_up
 class Expectation(Protocol):
     """A pass over the rows of a fit."""
 
-    def __call__(
-        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
-    ) -> SufficientStatistics:
-        """Return the statistics of all rows under `parameters`, or under given responsibilities.
+    def __call__(self, parameters: MixtureParameters, *, hard: bool = False) -> SufficientStatistics:
+        """Return the statistics of all rows under `parameters`.
 
         With `hard`, every row belongs to its most probable component alone.
         """
@@ -54,9 +52,9 @@ class StatisticsPass(Resumable):
         self._pairwise = False
 
     def __call__(
-        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+        self, parameters: MixtureParameters, resp: Resp | None = None, hard: bool = False
     ) -> SufficientStatistics:
-        """See `Expectation`."""
+        """See `Expectation`; `resp` are given responsibilities."""
         structure = STRUCTURES[parameters.covariance_type]
         if not structure.pools_components:
             return self._accumulate(parameters, resp, hard)
@@ -70,12 +68,9 @@ class StatisticsPass(Resumable):
         statistics = self._accumulate(as_full(parameters), resp, hard)
         return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
 
-    def _accumulate(self, parameters: MixtureParameters, resp: RespOf | None, hard: bool) -> SufficientStatistics:
-        if resp is not None:  # of a start: not worth sending to workers
-            kernels = MixtureKernels(parameters, self.source.dtype, self.shift)
-            return kernels.accumulate(self.source.chunks(), self.sample_weight, resp)
+    def _accumulate(self, parameters: MixtureParameters, resp: Resp | None, hard: bool) -> SufficientStatistics:
         arguments = (accumulate_part, parameters, self.shift, hard)
-        return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,)))
+        return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight, resp)))
 
     def data_scatter(self) -> Array:
         """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one Gaussian at the shift; kept."""
@@ -84,15 +79,20 @@ class StatisticsPass(Resumable):
             factor = 1e-100 * np.eye(n_features)  # so wide that no row is far
             wide = MixtureParameters(np.ones(1), self.shift[None], factor[None], "full")
             arguments = (accumulate_part, wide, self.shift, False)
-            self._scatter = add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,))).sum_outer[0]
+            self._scatter = add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight, None))).sum_outer[0]
         return self._scatter
 
 
 def accumulate_part(
-    part: Source, parameters: MixtureParameters, shift: Array, hard: bool, sample_weight: Array | None
+    part: Source,
+    parameters: MixtureParameters,
+    shift: Array,
+    hard: bool,
+    sample_weight: Array | None,
+    resp: Resp | None = None,
 ) -> SufficientStatistics:
     """Return the statistics of the rows of a part."""
-    return MixtureKernels(parameters, part.dtype, shift).accumulate(part.chunks(), sample_weight, hard=hard)
+    return MixtureKernels(parameters, part.dtype, shift).accumulate(part.chunks(), sample_weight, resp, hard)
 
 
 class PartwisePass:
@@ -109,10 +109,8 @@ class PartwisePass:
     def __init__(self, source: Source, make: Callable[..., Any], sample_weight: Array | None) -> None:
         self.source, self.make, self.sample_weight = source, make, sample_weight
 
-    def __call__(self, parameters: Any, resp: RespOf | None = None, hard: bool = False) -> Any:
-        """See `Expectation`."""
-        if resp is not None:
-            return self.make(self.source, self.sample_weight)(parameters, resp)
+    def __call__(self, parameters: Any, hard: bool = False) -> Any:
+        """See `Expectation`; responsibilities are never given."""
         arguments = (_pass_over, self.make, parameters, hard)
         return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight,)))
 
@@ -136,24 +134,24 @@ class KnownRows:
     """
 
     def __init__(
-        self, source: Source, make: Callable[..., Expectation], sample_weight: Array | None, labels: NDArray[np.int64]
+        self, source: Source, make: Callable[..., Any], sample_weight: Array | None, labels: NDArray[np.int64]
     ) -> None:
         self._source, self._make, self._per_row = source, make, (sample_weight, labels)
-        self.own: Expectation | None = None
+        self.own: Any = None
         if source.is_local:
             self.own, self._own_labels = _known(source, make, sample_weight, labels)
 
     def __call__(self, parameters: MixtureParameters) -> SufficientStatistics:
         """Return the statistics of the known rows."""
         if self.own is not None:
-            return self.own(parameters, one_hot(self._own_labels, len(parameters.weights)))
+            return self.own(parameters, OneHot(self._own_labels, len(parameters.weights)))
         parts = self._source.map_parts(_pass_over_known, self._make, parameters, per_row=self._per_row)
         return add_up(part for part in parts if part is not None)
 
 
 def _known(
-    part: Source, make: Callable[..., Expectation], sample_weight: Array | None, labels: NDArray[np.int64]
-) -> tuple[Expectation, NDArray[np.int64]]:
+    part: Source, make: Callable[..., Any], sample_weight: Array | None, labels: NDArray[np.int64]
+) -> tuple[Any, NDArray[np.int64]]:
     """The pass over the known rows of a part, and their labels."""
     index = np.flatnonzero(labels >= 0)
     return make(ArraySource(part.take(index)), None if sample_weight is None else sample_weight[index]), labels[index]
@@ -169,13 +167,7 @@ def _pass_over_known(
     if not (labels >= 0).any():
         return None
     estimate, known = _known(part, make, sample_weight, labels)
-    return estimate(parameters, one_hot(known, len(parameters.weights)))
-
-
-def one_hot(labels: NDArray[np.int64], n_components: int) -> RespOf:
-    """The responsibilities of rows whose component is known."""
-    identity = np.eye(n_components)
-    return lambda first, last: identity[labels[first:last]]
+    return estimate(parameters, OneHot(known, len(parameters.weights)))
 
 
 class PartlyLabelled(Resumable):
@@ -203,12 +195,8 @@ class PartlyLabelled(Resumable):
         """What changes in the pass over known rows of this process; nothing does where workers have them."""
         return Resumable() if self.known_rows.own is None else self.known_rows.own
 
-    def __call__(
-        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
-    ) -> SufficientStatistics:
+    def __call__(self, parameters: MixtureParameters, hard: bool = False) -> SufficientStatistics:
         """See `Expectation`."""
-        if resp is not None:
-            raise ValueError("Responsibilities of labelled rows are their labels.")
         structure = STRUCTURES[parameters.covariance_type]
         known = self._known
         if known is None or not self.constant:

@@ -7,17 +7,16 @@ expected deviation is (I, B_k) times its observed one, and the missing columns v
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..rows.source import ArraySource, Source, blocks
-from .bridge import MixtureKernels, RespOf, Rows
+from .bridge import MixtureKernels, Resp, Rows
 from .covariance import STRUCTURES
-from .density import complete_log_likelihood
 from .expectation import StatisticsPass
+from .log_density import complete_log_likelihood
 from .parameters import Array, MixtureParameters
 from .resumable import Resumable
 from .sampling import Draws, drawn_components
@@ -114,7 +113,7 @@ class MissingPass(Resumable):
             self.groups.append((pattern, StatisticsPass(rows_observed, shift[pattern.observed], weight)))
 
     def __call__(
-        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
+        self, parameters: MixtureParameters, resp: Resp | None = None, hard: bool = False
     ) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
 
@@ -127,8 +126,7 @@ class MissingPass(Resumable):
             if resp is None:
                 statistics = estimate(part, hard=hard)
             else:
-                given = resp(0, int(pattern.index[-1]) + 1)[pattern.index]
-                statistics = estimate(part, partial(_rows_of, given))
+                statistics = estimate(part, resp[pattern.index])
                 at_means = statistics.about(part.means, STRUCTURES[part.covariance_type])
                 statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
             statistics = completed(statistics, parameters, pattern)
@@ -154,9 +152,7 @@ class BlockwiseMissingPass:
     def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
         self.source, self.sample_weight, self.shift = source, sample_weight, shift
 
-    def __call__(
-        self, parameters: MixtureParameters, resp: RespOf | None = None, hard: bool = False
-    ) -> SufficientStatistics:
+    def __call__(self, parameters: MixtureParameters, hard: bool = False) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`; see `MissingPass`."""
         parameters = with_covariances(parameters)
         total = _nothing(parameters)
@@ -164,8 +160,7 @@ class BlockwiseMissingPass:
             last = first + len(block)
             weight = None if self.sample_weight is None else self.sample_weight[first:last]
             part = MissingPass([(0, block)], self.source.dtype, self.shift, weight)
-            given = None if resp is None else partial(_later_rows, resp, first)
-            total = total + part(parameters, given, hard)
+            total = total + part(parameters, hard=hard)
         return total
 
 
@@ -174,14 +169,6 @@ def _nothing(parameters: MixtureParameters) -> SufficientStatistics:
     structure, means = STRUCTURES[parameters.covariance_type], parameters.means
     empty = np.zeros(structure.shape(*means.shape))
     return SufficientStatistics(0.0, np.zeros(len(means)), np.zeros_like(means), empty, means)
-
-
-def _later_rows(resp: RespOf, start: int, first: int, last: int) -> NDArray[Any]:
-    return resp(start + first, start + last)
-
-
-def _rows_of(values: Array, first: int, last: int) -> Array:
-    return values[first:last]
 
 
 def completed(

@@ -49,7 +49,7 @@ class MixtureParameters:
         Same shape. None where only densities are wanted.
     log_weights : ndarray of shape (n_components,) or None
         What densities use in place of the logarithms of the weights: the expected log-weights of a variational
-        posterior, which are not normalised (model/priors.py). None: log(weights).
+        posterior, which are not normalised (model/variational_prior.py). None: log(weights).
     noise : UniformNoise or None
         The weights and its weight sum to 1.
     """

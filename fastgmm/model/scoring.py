@@ -18,8 +18,9 @@ from ..representation.scaling import Standardisation
 from ..rows.source import Source, blocks, sums_to_finite
 from ..validation import generator_from
 from . import sampling
-from .bridge import MixtureKernels, NonFiniteRowsError
+from .bridge import MixtureKernels
 from .covariance import STRUCTURES
+from .far import NonFiniteRowsError
 from .missing import impute, marginal, score_missing, with_covariances
 from .parameters import Array, MixtureParameters, UniformNoise
 from .sampling import Draws

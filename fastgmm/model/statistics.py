@@ -1,4 +1,4 @@
-"""Sufficient statistics of a mixture: they add up over chunks, threads, processes and machines."""
+"""Sufficient statistics of a mixture: they add up over blocks, threads, processes and machines."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +22,9 @@ class KernelStructure(ABC):
     @property
     def kernels(self) -> ModuleType:
         """The compiled kernels, imported at first use."""
-        return import_module(f"fastgmm.kernels.{self.name}")
+        from ..kernels import backend
+
+        return backend.module(self.name)
 
     @abstractmethod
     def flops_per_row(self, n_components: int, n_features: int) -> float:

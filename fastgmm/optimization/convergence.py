@@ -67,4 +67,11 @@ class ConvergenceMonitor(Resumable):
 
     def falls(self, lower_bound: float) -> bool:
         """Whether `lower_bound` lies below the last one by more than rounding."""
-        return lower_bound - self.lower_bound < -NOISE[np.dtype(self.dtype)] * max(1.0, abs(lower_bound))
+        return exceeds(self.lower_bound, lower_bound, self.dtype)
+
+
+def exceeds(one: float, other: float, dtype: Any) -> bool:
+    """Whether a bound of rows of this dtype is above another by more than rounding."""
+    if np.isinf(other):
+        return one > other
+    return one - other > NOISE[np.dtype(dtype)] * max(1.0, abs(other))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..model.covariance import STRUCTURES
-from ..model.density import compute_log_const
 from ..model.expectation import Expectation
+from ..model.log_density import compute_log_const
 from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..validation import Constraint, is_real

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..model.bridge import RespOf
+from ..model.bridge import Resp
 from ..model.covariance import STRUCTURES
 from ..model.expectation import StatisticsPass
 from ..model.parameters import Array, MixtureParameters
@@ -137,9 +137,7 @@ def initial_statistics(
             given = _check_given(given, n_components)
             if given.ndim == 1:
                 return _from_labels(problem, problem.complete_source(), problem.sample_weight, given), None
-            resp = given
-            rows_given = problem.complete_source()
-            return _from_resp(problem, rows_given, problem.sample_weight, lambda first, last: resp[first:last]), None
+            return _from_resp(problem, problem.complete_source(), problem.sample_weight, given), None
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = generator_from(random_state)
     method = init_params if isinstance(init_params, str) else ""
@@ -150,7 +148,7 @@ def initial_statistics(
     if method == "random":
         rows = ArraySource(problem.completed(drawn.rows))
         weight = None if problem.sample_weight is None else problem.sample_weight[index]
-        statistics = _from_resp(problem, rows, weight, _random_resp(n_components, int(rng.integers(2**63))))
+        statistics = _from_resp(problem, rows, weight, RandomResp(n_components, int(rng.integers(2**63))))
         return _scaled_up(problem, statistics, drawn), None
     statistics = _clustered(problem, drawn, init_params if given is None else given)
     return statistics, drawn if method == "kmeans" else None
@@ -208,12 +206,10 @@ def known_means(problem: MixtureProblem) -> Array:
     """Fixed means, else the means of labelled rows, else NaN; (n_components, n_features)."""
     means = np.full((problem.n_components, problem.source.n_features), np.nan)
     if problem.labels is not None:
-        rows = np.flatnonzero(problem.labels >= 0)
-        weight = None if problem.sample_weight is None else problem.sample_weight[rows]
-        labelled = ArraySource(problem.complete_source().take(rows))
-        statistics = _from_labels(problem, labelled, weight, problem.labels[rows])
-        present = statistics.sum_resp > 0
-        means[present] = statistics.means[present]
+        source, per_row = problem.complete_source(), (problem.sample_weight, problem.labels)
+        sum_resp, known = _label_means(source, problem.columns.mean, problem.n_components, per_row)
+        present = sum_resp > 0
+        means[present] = known[present]
     fixed = problem.maximise.fixed
     if fixed.means is not None:
         means = np.where(fixed.held_means[:, None], fixed.means, means)
@@ -255,70 +251,103 @@ def _from_labels(
     problem: MixtureProblem, source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> SufficientStatistics:
     """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
-    n_components, n_features = problem.n_components, source.n_features
-    structure, shift = STRUCTURES[problem.covariance_type], problem.columns.mean
-    sum_resp, sum_x = np.zeros(n_components), np.zeros((n_components, n_features))
-    for label, starts, rows, weight in _runs(source, shift, sample_weight, labels):
-        sum_resp[label[starts]] += np.add.reduceat(weight, starts)
-        sum_x[label[starts]] += np.add.reduceat(weight[:, None] * rows, starts)
-    means = sum_x / np.where(sum_resp > 0, sum_resp, 1.0)[:, None]
-    sum_outer = np.zeros(structure.shape(n_components, n_features))
-    for label, starts, rows, weight in _runs(source, shift, sample_weight, labels):
+    per_row = (sample_weight, labels)
+    sum_resp, means = _label_means(source, problem.columns.mean, problem.n_components, per_row)
+    scatters = source.map_parts(_label_scatter, means, problem.covariance_type, per_row=per_row)
+    return SufficientStatistics(0.0, sum_resp, np.zeros_like(means), np.sum(list(scatters), axis=0), means)
+
+
+def _label_means(source: Source, shift: Array, n_components: int, per_row: tuple[Any, Any]) -> tuple[Array, Array]:
+    """Weight and mean of the rows with each label, the shift where there are none; -1 is no label."""
+    sums = np.sum(list(source.map_parts(_label_sums, shift, n_components, per_row=per_row)), axis=0)
+    sum_resp = sums[:, -1]
+    return sum_resp, shift + sums[:, :-1] / np.where(sum_resp > 0, sum_resp, 1.0)[:, None]
+
+
+def _label_sums(
+    part: Source, shift: Array, n_components: int, sample_weight: Array | None, labels: NDArray[np.int64]
+) -> Array:
+    """Sums of x - shift over the rows with each label, and their weight in the last column."""
+    sums = np.zeros((n_components, len(shift) + 1))
+    for label, starts, rows, weight in _runs(part, sample_weight, labels):
+        sums[label[starts], :-1] += np.add.reduceat(weight[:, None] * (rows - shift), starts)
+        sums[label[starts], -1] += np.add.reduceat(weight, starts)
+    return sums
+
+
+def _label_scatter(
+    part: Source, means: Array, covariance_type: str, sample_weight: Array | None, labels: NDArray[np.int64]
+) -> Array:
+    """Scatter of the rows about the means of their labels, in the shape of the covariances."""
+    structure = STRUCTURES[covariance_type]
+    sum_outer = np.zeros(structure.shape(*means.shape))
+    for label, starts, rows, weight in _runs(part, sample_weight, labels):
         scatter = structure.scatter((rows - means[label]) * np.sqrt(weight)[:, None], starts)
         sum_outer[... if structure.pools_components else label[starts]] += scatter
-    return SufficientStatistics(0.0, sum_resp, np.zeros_like(means), sum_outer, means + shift)
+    return sum_outer
 
 
 def _runs(
-    source: Source, shift: Array, sample_weight: Array | None, labels: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]]:
-    """Yield blocks of rows sorted by label: their labels, where each run starts, rows minus shift, and weights."""
-    narrow = np.min_scalar_type(int(labels.max()))  # up to 16 bits NumPy sorts by radix, ten times faster
+    source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any], Array]]:
+    """Yield the labelled rows of blocks, sorted by label: labels, where each run starts, rows, and weights."""
+    narrow = np.min_scalar_type(
+        max(0, int(labels.max(initial=0)))
+    )  # up to 16 bits NumPy sorts by radix, ten times faster
     for first, block in blocks(source.chunks(), BLOCK_ROWS):
-        here = slice(first, first + len(block))
-        order = np.argsort(labels[here].astype(narrow), kind="stable")
-        label = labels[here][order]
+        here = labels[first : first + len(block)]
+        known = np.flatnonzero(here >= 0)
+        if not len(known):
+            continue
+        order = known[np.argsort(here[known].astype(narrow), kind="stable")]
+        label = here[order]
         counts = np.bincount(label)
         starts = (np.cumsum(counts) - counts)[counts > 0]
-        weight = np.ones(len(block)) if sample_weight is None else sample_weight[here][order]
-        yield label, starts, block[order] - shift, weight
+        weight = np.ones(len(order)) if sample_weight is None else sample_weight[first + order]
+        yield label, starts, block[order], weight
 
 
 def _from_resp(
-    problem: MixtureProblem, source: Source, sample_weight: Array | None, resp_of: RespOf
+    problem: MixtureProblem, source: Source, sample_weight: Array | None, resp: Resp
 ) -> SufficientStatistics:
-    """Statistics of responsibilities, resp_of(first, last) of shape (last - first, n_components), about their means."""
+    """Statistics of given responsibilities about their means."""
     n_components, n_features = problem.n_components, source.n_features
     structure, shift = STRUCTURES[problem.covariance_type], problem.columns.mean
-    sum_resp, sum_x = np.zeros(n_components), np.zeros((n_components, n_features))
-    size = max(64, RESP_VALUES // n_components)
-    for first, block in blocks(source.chunks(), size):
-        last = first + len(block)
-        resp = resp_of(first, last)
-        if sample_weight is not None:
-            resp = resp * sample_weight[first:last, None]
-        sum_resp += resp.sum(axis=0)
-        sum_x += resp.T @ (block - shift)
-    means = shift + sum_x / np.where(sum_resp > 0, sum_resp, 1.0)[:, None]
+    sums = np.sum(list(source.map_parts(_resp_sums, shift, n_components, per_row=(sample_weight, resp))), axis=0)
+    means = shift + sums[:, :-1] / np.where(sums[:, -1:] > 0, sums[:, -1:], 1.0)
     centred = MixtureParameters(
         np.full(n_components, 1 / n_components),
         means,
         structure.cholesky(structure.identity(n_components, n_features)),
         problem.covariance_type,
     )
-    return StatisticsPass(source, shift, sample_weight)(centred, resp_of)
+    return StatisticsPass(source, shift, sample_weight)(centred, resp)
 
 
-def _random_resp(n_components: int, seed: int) -> RespOf:
+def _resp_sums(part: Source, shift: Array, n_components: int, sample_weight: Array | None, resp: Resp) -> Array:
+    """Sums of resp (x - shift) of each component, and of resp in the last column."""
+    sums = np.zeros((n_components, len(shift) + 1))
+    for first, block in blocks(part.chunks(), max(64, RESP_VALUES // n_components)):
+        last = first + len(block)
+        share = resp[first:last]
+        if sample_weight is not None:
+            share = share * sample_weight[first:last, None]
+        sums[:, :-1] += share.T @ (block - shift)
+        sums[:, -1] += share.sum(axis=0)
+    return sums
+
+
+class RandomResp:
     """Uniform random responsibilities, normalised row by row: any rows at any time, without storing them.
 
     PCG64 makes one float64 of each 64 bits, so that row i begins i * n_components steps after the seed.
     """
 
-    def resp_of(first: int, last: int) -> Array:
-        stream = np.random.PCG64(seed)
-        stream.advance(first * n_components)
-        resp = np.random.Generator(stream).random((last - first, n_components))
-        return resp / resp.sum(axis=1, keepdims=True)
+    def __init__(self, n_components: int, seed: int) -> None:
+        self._n_components, self._seed = n_components, seed
 
-    return resp_of
+    def __getitem__(self, rows: slice) -> Array:
+        stream = np.random.PCG64(self._seed)
+        stream.advance(rows.start * self._n_components)
+        resp = np.random.Generator(stream).random((rows.stop - rows.start, self._n_components))
+        return resp / resp.sum(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .checkpoint import CheckpointKeeper
-from .convergence import ConvergenceMonitor
+from .convergence import ConvergenceMonitor, exceeds
 from .em import EMIteration, EMResult, MStep, run_em
 from .problem import Problem
 
@@ -47,7 +47,7 @@ def fit_best(
     previous_bound: float = float("-inf"),
     keeper: CheckpointKeeper | None = None,
 ) -> EMResult:
-    """Run EM from each start and return the result of largest final bound; the first wins ties.
+    """Run EM from each start and return the result of largest final bound; the first wins ties, rounding apart.
 
     `previous_bound` is the bound that the first iteration's change is measured from (a warm start's). An observer that
     stops one start stops the fit. A `keeper` writes checkpoints, the last one however the fit ends, and says where a
@@ -85,7 +85,7 @@ def fit_best(
                 observer.end(result)
                 result = replace(result, halted=watch.halted)
             halted = result.halted
-            if best is None or _bound_of(result) > _bound_of(best):
+            if best is None or exceeds(_bound_of(result), _bound_of(best), problem.source.dtype):
                 best = result
             if halted is not None:
                 best = replace(best, halted=halted)

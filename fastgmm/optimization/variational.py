@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..model.covariance import STRUCTURES, SingularComponent
-from ..model.density import complete_log_likelihood
 from ..model.expectation import Expectation
+from ..model.log_density import complete_log_likelihood
 from ..model.maximisation import Maximiser, singular_covariance
 from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics

@@ -40,8 +40,9 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
         SourceError, and NaN and infinities the ValueError of the estimator, unless they mean missing values to it;
         messages name file, row and column. Damaged files raise in any case.
     batch_rows : int, optional
-        Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
-        time. Results are the same bits for the same number, whatever the data are stored as.
+        Rows of the blocks that are handed to the estimators; about 8 MiB by default (of a mapped `.npy` file 32 MiB).
+        Five blocks are in memory at a time. Results are the same bits for the same number, whatever the data are stored
+        as.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Model files: named float64 arrays and string metadata in one safetensors file, written atomically, checked when read.
 
 Never a pickle: no code in a file is ever run, and no file makes a reader allocate more than a small multiple of its own
-size. What the arrays mean is up to persistence.py and factor_persistence.py.
+size. What the arrays mean is up to the other files here.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Files of mixtures of factor analysers: covariance_type "low_rank" of format "fastgmm/1".
 
-The float64 tensors `weights`, `means`, `loadings` and `noise_variance`; metadata as in persistence.py.
+The float64 tensors `weights`, `means`, `loadings` and `noise_variance`; metadata as in gaussian.py.
 """
 
 from collections.abc import Mapping

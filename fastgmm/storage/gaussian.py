@@ -4,9 +4,9 @@ Format "fastgmm/1": the float64 tensors `weights`, `means`, `covariances` and `p
 string metadata: `format`, `fastgmm_version`, `covariance_type`, `dtype` (of the model that was saved), and
 whatever the caller adds.
 
-What the estimators add (estimators/_persistence.py) leaves these files readable for the first release: `model`, the
+What the estimators add (estimators/saving.py) leaves these files readable for the first release: `model`, the
 name of the class, and JSON in `settings`, `lower_bounds`, `feature_names`, `diagnostics` and `noise`. A file of a
-posterior (posterior_persistence.py) or with a standardisation has more tensors, so that none is taken for a plain one.
+posterior (posterior.py) or with a standardisation has more tensors, so that none is taken for a plain one.
 """
 
 import json
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..exceptions import FormatError as FormatError  # for those who catch what loading raises
 from ..model.covariance import STRUCTURES
 from ..model.parameters import UniformNoise
 from ..rows.atomic import StrPath
 from . import container as files
-from .container import MAX_FILE_BYTES, FloatArray, ModelReader, fail, first_index
+from .container import FloatArray, ModelReader, fail, first_index
 
 STANDARDISATION = ("standardisation_mean", "standardisation_scale")
 # Metadata of standardised mixtures: what is under "log_likelihood" is of the standardised rows.
@@ -61,41 +60,6 @@ class MixtureFile:
         return np.dtype(self.metadata["dtype"])
 
 
-def save_mixture(
-    path: StrPath,
-    *,
-    weights: npt.ArrayLike,
-    means: npt.ArrayLike,
-    covariances: npt.ArrayLike,
-    precisions_cholesky: npt.ArrayLike,
-    covariance_type: str,
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Write a mixture to a safetensors file, atomically; an existing file is replaced.
-
-    Parameters
-    ----------
-    path : path-like
-        The file to write, by convention ending in `.safetensors`; its folder must exist.
-    weights, means, covariances, precisions_cholesky : array-like of float32 or float64
-        Shapes as in `MixtureFile`; stored as float64.
-    covariance_type : {"full", "tied", "diag", "spherical"}
-        The structure of `covariances` and `precisions_cholesky`.
-    metadata : mapping of str to str, optional
-        Additional facts about the model, under other keys than `format`, `fastgmm_version` and
-        `covariance_type`. `dtype`, "float32" or "float64", is that of `means` unless given here.
-
-    Raises
-    ------
-    FormatError
-        The parameters are not those of a mixture: the checks of `load_mixture`, so that what is saved loads.
-    OSError
-        The file cannot be written; an older file at `path` is then as it was.
-    """
-    values = dict(zip(TENSORS, (weights, means, covariances, precisions_cholesky), strict=True))
-    files.write_model(path, *pack_mixture(path, values, covariance_type, metadata or {}))
-
-
 def pack_mixture(
     path: StrPath, values: Mapping[str, npt.ArrayLike], covariance_type: str, metadata: Mapping[str, str]
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
@@ -107,40 +71,14 @@ def pack_mixture(
     return tensors, header
 
 
-def load_mixture(path: StrPath, max_bytes: int = MAX_FILE_BYTES) -> MixtureFile:
-    """Read a mixture from a model file, trusting nothing in it.
-
-    The size of the file and its header are checked before any tensor is read: no file makes this function
-    allocate more than a small multiple of its own size, and no code in a file is ever run.
-
-    Parameters
-    ----------
-    path : path-like
-        A file written by `save_mixture`.
-    max_bytes : int, default=4 GiB
-        Larger files are refused unread.
-
-    Returns
-    -------
-    MixtureFile
-        Arrays are writable, C-contiguous and own their memory.
-
-    Raises
-    ------
-    FormatError
-        Not a safetensors file, not format "fastgmm/1", a missing, unknown or repeated tensor, a wrong dtype
-        or shape, a non-finite number, negative weights, weights whose sum differs from 1 by more than 1e-8
-        (float64 models; 1e-5 for float32), a covariance that is not symmetric positive definite, or a
-        `precisions_cholesky` that is not its inverse factor within the rounding of the model's dtype.
-    OSError
-        The file cannot be read.
-    """
-    with files.FileReader(path, max_bytes) as reader:
-        return read_mixture(reader)
-
-
 def read_mixture(reader: ModelReader) -> MixtureFile:
-    """Check and read a mixture; see `load_mixture`."""
+    """Check and read a mixture; arrays are writable, C-contiguous and own their memory.
+
+    FormatError for a missing, unknown or repeated tensor, a wrong dtype or shape, a number that is not finite, negative
+    weights, weights whose sum differs from 1 by more than 1e-8 (float64 models; 1e-5 for float32), a covariance that is
+    not symmetric positive definite, or a `precisions_cholesky` that is not its inverse factor within the rounding of
+    the model's dtype.
+    """
     path, metadata = reader.path, reader.metadata
     covariance_type = metadata["covariance_type"]
     if covariance_type == "low_rank":

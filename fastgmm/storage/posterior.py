@@ -53,7 +53,7 @@ def pack_posterior(
 
 
 def read_posterior(reader: ModelReader) -> PosteriorFile:
-    """Check and read a posterior; FormatError as in `load_mixture`."""
+    """Check and read a posterior; FormatError as in `read_mixture`."""
     path, weight_prior = reader.path, reader.metadata.get("weight_concentration_prior_type", "")
     if weight_prior not in WEIGHT_PRIORS:
         fail(path, f"weight_concentration_prior_type must be one of {list(WEIGHT_PRIORS)}, got {weight_prior!r}")

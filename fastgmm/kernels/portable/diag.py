@@ -1,7 +1,7 @@
 """Diagonal covariance: one standard deviation per component and feature. Features are padded to a multiple of four."""
 
 from .._compile import jit
-from .blocks import make_e_step
+from .e_step import make_e_step
 
 
 @jit()

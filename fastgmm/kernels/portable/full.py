@@ -5,7 +5,7 @@ multiply-adds share eight loads. Features are padded to a multiple of four with 
 """
 
 from .._compile import jit
-from .blocks import make_e_step
+from .e_step import make_e_step
 from .tiles import accumulate_tile, transform_tile
 
 

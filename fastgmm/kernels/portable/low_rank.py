@@ -3,9 +3,9 @@
 import numpy as np
 
 from .._compile import EXACT, jit
-from .blocks import make_e_step
+from .e_step import make_e_step
 
-STRIP = 32  # features summed before they are added to what came before, with what that rounds off
+SPAN = 32  # features summed before they are added to what came before, with what that rounds off
 
 
 @jit(fastmath=EXACT)
@@ -26,33 +26,33 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
     The two may agree in all but a few digits, hence sums of twice the digits.
     """
     n_features = xt.shape[0]
-    strip, rest = scratch[n_features], scratch[n_features + 1]
+    partial, rest = scratch[n_features], scratch[n_features + 1]
     product, product_rest = scratch[n_features + 2], scratch[n_features + 3]
     for k in range(mahalanobis.shape[0]):
         factor, distance = parameters.factors[k], mahalanobis[k]
         distance[:] = 0
         rest[:] = 0
-        for start in range(0, n_features, STRIP):
-            strip[:] = 0
-            for d in range(start, min(start + STRIP, n_features)):
+        for start in range(0, n_features, SPAN):
+            partial[:] = 0
+            for d in range(start, min(start + SPAN, n_features)):
                 x, u, scale, offset = xt[d], scratch[d], factor[d, 0], factor[d, 1]
                 for p in range(x.shape[0]):
                     u[p] = x[p] * scale + offset
-                    strip[p] += u[p] * u[p]
-            add_exactly(distance, rest, strip)
+                    partial[p] += u[p] * u[p]
+            add_exactly(distance, rest, partial)
         for j in range(2, factor.shape[1]):
             product[:] = 0
             product_rest[:] = 0
-            for start in range(0, n_features, STRIP):
-                strip[:] = 0
-                for d in range(start, min(start + STRIP, n_features)):
+            for start in range(0, n_features, SPAN):
+                partial[:] = 0
+                for d in range(start, min(start + SPAN, n_features)):
                     u, a = scratch[d], factor[d, j]
                     for p in range(u.shape[0]):
-                        strip[p] += a * u[p]
-                add_exactly(product, product_rest, strip)
+                        partial[p] += a * u[p]
+                add_exactly(product, product_rest, partial)
             for p in range(product.shape[0]):
-                strip[p] = -(product[p] + product_rest[p]) * (product[p] + product_rest[p])
-            add_exactly(distance, rest, strip)
+                partial[p] = -(product[p] + product_rest[p]) * (product[p] + product_rest[p])
+            add_exactly(distance, rest, partial)
         for p in range(distance.shape[0]):
             value = distance[p] + rest[p]
             distance[p] = xt.dtype.type(0) if value < 0 else value  # NaN stays: inf - inf, and rows with NaN

@@ -6,7 +6,7 @@ accumulated: the pooled scatter follows from the scatter of the data about a fix
 """
 
 from .._compile import jit
-from .blocks import make_e_step
+from .e_step import make_e_step
 from .spherical import accumulate_sum_x, compute_distances
 from .tiles import transform_tile
 

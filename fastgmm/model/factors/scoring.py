@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import sampling
-from ..bridge import MixtureKernels, NonFiniteRowsError
+from ..bridge import MixtureKernels
+from ..far import NonFiniteRowsError
 from ..parameters import Array
 from ..sampling import Draws
 from ..scoring import Density, Filler, Gaussians, Index, Scorer

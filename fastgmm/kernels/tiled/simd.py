@@ -7,16 +7,13 @@ scalar replacement takes apart, so that tiles cost no memory. Such code also com
 unrolled by hand for LLVM's vectoriser, and runs up to a third faster (`python -m benchmarks` with FASTGMM_SIMD=0).
 
 (array, i, p) addresses array[i, p] of a matrix with contiguous rows, unchecked; vectors must start on a multiple of
-LANE_BYTES (calls.rows_at). LANE_BYTES is 0 where the portable kernels do the work instead: without AVX-512
-(whose 32 registers the kernels count on), without compilation, or with FASTGMM_SIMD=0.
+LANE_BYTES (calls.rows_at), the width of a vector.
 """
 
 import operator
-import os
 from functools import reduce
 
-import numba
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models, register_default
@@ -25,18 +22,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from ..backend import LANE_BYTES
 
-def _lane_bytes():
-    """Width of the vectors that Numba's target offers, 0 unless there are 32 of 64 bytes."""
-    if os.environ.get("FASTGMM_SIMD", "1") == "0" or numba.config.DISABLE_JIT:
-        return 0
-    features = numba.config.CPU_FEATURES
-    if features is None:
-        features = binding.get_host_cpu_features().flatten() if numba.config.CPU_NAME is None else ""
-    return 64 if "+avx512f" in features.split(",") else 0
-
-
-LANE_BYTES = _lane_bytes()
 _I32 = ir.IntType(32)
 
 
@@ -375,11 +362,11 @@ def add_sums(typingctx, tile, array, i, j):
         for first in range(0, tile.size, group):
             sums = _sum_lanes(builder, vectors[first : first + group])
             for start in range(0, group, n_columns):
-                part = builder.shuffle_vector(sums, sums, mask(range(start, start + n_columns)))
+                row = builder.shuffle_vector(sums, sums, mask(range(start, start + n_columns)))
                 if tile.dtype == types.float32:
-                    part = builder.fpext(part, entries)
+                    row = builder.fpext(row, entries)
                 pointer = builder.bitcast(rows[(first + start) // n_columns], entries.as_pointer())
-                builder.store(builder.fadd(builder.load(pointer, align=8), part), pointer, align=8)
+                builder.store(builder.fadd(builder.load(pointer, align=8), row), pointer, align=8)
         return context.get_dummy_value()
 
     return types.void(tile, array, types.int64, types.int64), codegen

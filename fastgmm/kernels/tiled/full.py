@@ -1,8 +1,10 @@
 """Full covariance: one triangular factor per component."""
 
+from .._compile import AS_WRITTEN, jit
 from . import simd
-from ._compile import AS_WRITTEN, jit
-from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
+from .blocks import all_vectors, find_active
+from .e_step import make_e_step, no_preparation
+from .stripes import COLUMNS
 
 
 def _by_width(width):
@@ -11,7 +13,7 @@ def _by_width(width):
 
     @jit(inline=True, name=f"full.compute_distances_by_{width}")
     def compute_distances(xt, p, k, parameters, scratch):
-        """|U^T x + offset|^2 of a chunk to component k, with offset = -U^T mean: `width` rows of U^T at a time.
+        """|U^T x + offset|^2 of a stripe to component k, with offset = -U^T mean: `width` rows of U^T at a time.
 
         Adding the offset is as accurate as subtracting the mean first: an error of the order of one rounding of x.
         """
@@ -67,8 +69,5 @@ def _by_width(width):
 
 
 KEEPS_DISTANCES = False
-if simd.LANE_BYTES:
-    compute_resp, accumulate_block = _by_width(4)
-    narrow_compute_resp, narrow_accumulate_block = _by_width(2)
-else:
-    from .portable.full import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401
+compute_resp, accumulate_block = _by_width(4)
+narrow_compute_resp, narrow_accumulate_block = _by_width(2)

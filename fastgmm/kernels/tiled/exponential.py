@@ -6,7 +6,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import elementary, simd
+from .. import elementary
+from . import simd
 
 _EXP64 = (
     *(1.0000000000000007, 0.5000000000000001, 0.16666666664209706),
@@ -20,9 +21,9 @@ def _look_up(builder, values, index):
     vector = index.type
     wide = vector.element.width == 64
     halves = np.split(values, 1 + wide)
-    parts = [ir.Constant(vector, [ir.Constant(vector.element, int(value)) for value in half]) for half in halves]
+    tables = [ir.Constant(vector, [ir.Constant(vector.element, int(value)) for value in half]) for half in halves]
     name = "llvm.x86.avx512." + ("vpermi2var.q.512" if wide else "permvar.si.512")
-    arguments = [parts[0], index, parts[1]] if wide else [parts[0], index]
+    arguments = [tables[0], index, tables[1]] if wide else [tables[0], index]
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * len(arguments)), name)
     return builder.call(function, arguments)
 

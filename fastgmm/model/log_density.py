@@ -1,7 +1,4 @@
-"""Densities, responsibilities and sufficient statistics of rows under a mixture: the bridge to the kernels.
-
-Rows arrive as (first, block) pairs: the index of the block's first row and a C-contiguous array of float32 or float64.
-"""
+"""Weighted log-densities of components at their means, and of statistics."""
 
 from dataclasses import replace
 

@@ -4,8 +4,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .._compile import AS_WRITTEN, jit
 from . import simd
-from ._compile import AS_WRITTEN, jit
 
 
 @intrinsic

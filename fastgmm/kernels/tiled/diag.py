@@ -1,13 +1,15 @@
 """Diagonal covariance: one standard deviation per component and feature."""
 
+from .._compile import AS_WRITTEN, jit
 from . import simd
-from ._compile import AS_WRITTEN, jit
-from .chunks import COLUMNS, all_vectors, find_active, make_e_step, no_preparation
+from .blocks import all_vectors, find_active
+from .e_step import make_e_step, no_preparation
+from .stripes import COLUMNS
 
 
 @jit(inline=True)
 def compute_distances(xt, p, k, parameters, scratch):
-    """sum_d (offset[d] + factor[d] x[d])^2 of a chunk to components k and k + 1: factor 1/sd, offset -mean/sd.
+    """sum_d (offset[d] + factor[d] x[d])^2 of a stripe to components k and k + 1: factor 1/sd, offset -mean/sd.
 
     The multiply-add is as accurate as subtracting the mean first: one rounding of the data.
     """
@@ -56,8 +58,5 @@ def _by_width(width):
 
 
 KEEPS_DISTANCES = False
-if simd.LANE_BYTES:
-    compute_resp = make_e_step("diag", no_preparation, compute_distances, 2)
-    accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)
-else:
-    from .portable.diag import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401
+compute_resp = make_e_step("diag", no_preparation, compute_distances, 2)
+accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)

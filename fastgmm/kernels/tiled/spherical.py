@@ -1,13 +1,14 @@
 """Spherical covariance: one standard deviation per component."""
 
+from .._compile import AS_WRITTEN, jit
 from . import simd
-from ._compile import AS_WRITTEN, jit
-from .chunks import COLUMNS, make_e_step, no_preparation
+from .e_step import make_e_step, no_preparation
+from .stripes import COLUMNS
 
 
 @jit(inline=True)
 def squared_distances(xt, p, k, means):
-    """|x - mean|^2 of the points of a chunk to the means k and k + 1, which share the loads of xt."""
+    """|x - mean|^2 of the points of a stripe to the means k and k + 1, which share the loads of xt."""
     distance = simd.zeros(xt, 2, COLUMNS)
     for d in range(xt.shape[0]):
         diff = simd.load(xt, d, p, 1, COLUMNS) - simd.scalars_down(means, k, d, 2)
@@ -17,7 +18,7 @@ def squared_distances(xt, p, k, means):
 
 @jit(inline=True)
 def compute_distances(xt, p, k, parameters, scratch):
-    """Squared distances of a chunk to components k and k + 1, each in units of its own standard deviation."""
+    """Squared distances of a stripe to components k and k + 1, each in units of its own standard deviation."""
     inverse = simd.scalars_down(parameters.factors[:, 0], k, 0, 2)
     return squared_distances(xt, p, k, parameters.means) * (inverse * inverse)
 
@@ -72,8 +73,5 @@ def _by_width(width):
 
 
 KEEPS_DISTANCES = True
-if simd.LANE_BYTES:
-    compute_resp = make_e_step("spherical", no_preparation, compute_distances, 2)
-    accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)
-else:
-    from .portable.spherical import KEEPS_DISTANCES, accumulate_block, compute_resp  # noqa: F401
+compute_resp = make_e_step("spherical", no_preparation, compute_distances, 2)
+accumulate_block, narrow_accumulate_block = _by_width(4), _by_width(2)
