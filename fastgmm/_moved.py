@@ -4,7 +4,6 @@ Only old pickles ask for them; tests/test_version_0_1_0.py loads some.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -29,31 +28,25 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 
 
-class _MovedModule(ModuleType):
-    """Stands where a module was."""
-
-    def __getattr__(self, name: str) -> Any:
-        homes = () if name.startswith("__") else MOVED[self.__name__.removeprefix(f"{_PACKAGE}.")]
-        for home in homes:
-            try:
-                return getattr(import_module(f"{_PACKAGE}.{home}"), name)
-            except AttributeError:
-                pass
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+def _home(name: str, attribute: str) -> Any:
+    """What a module that has moved is asked for."""
+    for module in () if attribute.startswith("__") else MOVED[name]:
+        found = getattr(import_module(f"{_PACKAGE}.{module}"), attribute, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"module '{_PACKAGE}.{name}' has no attribute {attribute!r}")
 
 
 class _Finder(MetaPathFinder, Loader):
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Describe a module that has moved."""
+    """Puts an empty module, which looks things up where they are, in the place of one that has moved."""
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, inner = name.partition(".")
         return ModuleSpec(name, self) if package == _PACKAGE and inner in MOVED else None
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Make what stands in its place."""
-        return _MovedModule(spec.name)
-
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to run."""
+        inner = module.__name__.partition(".")[2]
+        module.__getattr__ = lambda attribute: _home(inner, attribute)  # type: ignore[method-assign]
 
 
 def install() -> None:

@@ -1,7 +1,6 @@
 """Results written to files block by block: the numbers of the model's methods, whole files or none, little memory."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -340,6 +339,7 @@ def full_disk():
     """Function that runs an action while no file may grow beyond a number of bytes, which is a real OSError."""
 
     def run(n_bytes, action):
+        resource = pytest.importorskip("resource", reason="this system limits no process")
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
         try:

@@ -60,6 +60,7 @@ class FitReporter:
         if not any(map(callable, methods.values())):
             methods["iteration"] = callback
         self._methods = methods
+        self._is_heard = any(map(callable, methods.values()))
         self._begin = self._previous = begin
         self._stop_reason: str | None = None
 
@@ -86,6 +87,9 @@ class FitReporter:
     def iteration(self, init: int, n_iter: int, monitor: ConvergenceMonitor) -> str | None:
         """Report an iteration; "callback" or "max_seconds" to stop."""
         self._report.iteration(n_iter, monitor.change)
+        limit = self._info.max_seconds
+        if not self._is_heard and limit is None:
+            return None
         now = time.perf_counter()
         self._info = replace(
             self._info,
@@ -99,7 +103,6 @@ class FitReporter:
         if self._tell("iteration", self._info) is True:
             return "callback"
         self._previous = time.perf_counter()
-        limit = self._info.max_seconds
         return "max_seconds" if limit is not None and self._elapsed() > limit else None
 
     def end(self, result: EMResult) -> None:

@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from os import PathLike, fspath
-from typing import Any, Protocol
+from os import fspath
+from typing import Any
 
 import numpy as np
 
@@ -24,20 +24,7 @@ GROUPS = 64  # of columns, of which the sum of the means is kept
 SUM_TOLERANCE = 1e-9  # per column, of its range
 
 
-class Settings(Protocol):
-    """What an estimator is set to."""
-
-    max_iter: int
-    n_init: int
-    warm_start: bool
-    random_state: Any
-    checkpoint: str | PathLike[str] | None
-    checkpoint_every: float
-    resume: bool
-    _constraints: Mapping[str, Any]
-
-
-def make_keeper(model: Settings, problem: Any) -> CheckpointKeeper | None:
+def make_keeper(model: Any, problem: Any) -> CheckpointKeeper | None:
     """Return what writes the checkpoints of a fit, and knows where it goes on; None if there shall be none.
 
     Raises ValueError for a checkpoint of another fit, or a file that is none and would be replaced, and `FormatError`
@@ -66,7 +53,7 @@ def make_keeper(model: Settings, problem: Any) -> CheckpointKeeper | None:
     return keeper
 
 
-def _fingerprint(model: Settings, problem: Any) -> dict[str, Any]:
+def _fingerprint(model: Any, problem: Any) -> dict[str, Any]:
     source, columns = problem.source, problem.columns
     first = source.take(np.arange(min(ROWS, source.n_samples)))
     last = source.take(np.arange(max(0, source.n_samples - ROWS), source.n_samples))

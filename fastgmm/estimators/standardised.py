@@ -114,9 +114,6 @@ class StandardisedMixture(InformationCriteria):
         self.log_likelihood_ = mixture.log_likelihood_ + total_weight * standardisation.row_log_abs_det
         return result
 
-    def _standardised(self, source: Source) -> TransformedSource:
-        return TransformedSource(source, self.standardisation, source.names)
-
     @property
     def _may_miss(self) -> bool:
         return bool(self.mixture._may_miss)

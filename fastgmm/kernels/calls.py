@@ -24,6 +24,7 @@ from numba.np.arrayobj import make_array, populate_array
 ALIGNMENT = 64  # unaligned vectors cost up to half the speed
 
 _addresses: dict[object, int] = {}
+addressof, from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
 
 
 @contextmanager
@@ -51,44 +52,43 @@ def address_of(function, kinds):
     return _addresses[key]
 
 
-def address_for(function, arguments):
+def address_for(function, arguments, kind=None):
     """Address of the machine code of a slot function for arguments like these.
 
-    Known by Numba's fingerprint of the arguments (3 us for those of a pass): their types take 250 us to find and hash.
+    Known by `kind`, if that says what the arguments are, or by Numba's fingerprint of them (3 us for those of a pass):
+    their types take 250 us to find and hash.
     """
-    key = function, compute_fingerprint(arguments)
-    if key not in _addresses:
-        _addresses[key] = address_of(function, (types.CPointer(numba.typeof(arguments)), types.int64, types.int64))
-    return _addresses[key]
-
-
-def _start(values):
-    """Address of an array's first item; through a writable buffer in 0.2 us, by NumPy's attribute in 1 us."""
-    if values.flags.carray and values.size:
-        return ctypes.addressof(ctypes.c_char.from_buffer(values))
-    return values.ctypes.data if values.size else 0
+    key = function, compute_fingerprint(arguments) if kind is None else kind
+    found = _addresses.get(key)
+    if found is None:
+        found = address_of(function, (types.CPointer(numba.typeof(arguments)), types.int64, types.int64))
+        _addresses[key] = found
+    return found
 
 
 def packed(arguments):
     """Arguments (integers, arrays, tuples of them) as machine code lays them out, in words of 8 bytes.
 
     An array is owner, parent, numbers of items and of their bytes, address, shape and strides. The owner is null: who
-    calls keeps the arrays alive.
+    calls keeps the arrays alive. An address is found through a writable buffer in 0.2 us, by NumPy's attribute in 1 us.
     """
     words = []
     for argument in arguments:
         for entry in argument if isinstance(argument, tuple) else (argument,):
-            if isinstance(entry, np.ndarray):
-                words += (0, 0, entry.size, entry.itemsize, _start(entry), *entry.shape, *entry.strides)
-            else:
+            if not isinstance(entry, np.ndarray):
                 words.append(entry)
+                continue
+            start = 0
+            if entry.size:
+                start = addressof(from_buffer(entry)) if entry.flags.carray else entry.ctypes.data
+            words += (0, 0, entry.size, entry.itemsize, start, *entry.shape, *entry.strides)
     return array("q", words)
 
 
 def aligned_bytes(n_bytes):
     """Memory on a multiple of ALIGNMENT: what keeps it, and the address."""
     memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
-    return memory, -(-_start(memory) // ALIGNMENT) * ALIGNMENT
+    return memory, -(-addressof(from_buffer(memory)) // ALIGNMENT) * ALIGNMENT
 
 
 @intrinsic

@@ -87,24 +87,25 @@ def _run_one(address, arguments, workspace, slot):
     call(address, (arguments, slot, workspace))
 
 
-def run_slots(run_slot, n_slots, n_bytes, *arguments):
+def run_slots(run_slot, n_slots, n_bytes, *arguments, kind=None):
     """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads.
 
     run_slot(arguments, slot, workspace) finds the arguments as arguments[0], and n_bytes to work with (calls.rows_at).
+    kind: of the arguments, if their types follow from it (`calls.address_for`).
     """
-    engine = os.environ.get("FASTGMM_ENGINE", "auto")
-    if engine not in ("auto", "pool", "prange"):
-        raise ValueError(f"FASTGMM_ENGINE must be auto, prange or pool. Got {engine!r} instead.")
     if numba.config.DISABLE_JIT:
         for slot in range(n_slots):
             run_slot((arguments,), slot, np.empty(n_bytes, np.uint8))
         return
-    address = address_for(run_slot, arguments)
+    address = address_for(run_slot, arguments, kind)
     frame = packed(arguments)  # must last as long as the calls, like the arguments
-    pointer, _ = frame.buffer_info()
+    pointer = frame.buffer_info()[0]
+    if n_slots == 1:
+        _memory, start = aligned_bytes(n_bytes)
+        _run_one(address, pointer, start, 0)
+        return
     n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
-    forked = os.getpid() != _imported_by
-    if n_slots == 1 or engine == "pool" or (engine == "auto" and forked):
+    if _uses_pool():
         _run_pool(address, pointer, n_bytes, n_slots, min(n_threads, n_slots))
         return
     n_bytes = -(-n_bytes // ALIGNMENT) * ALIGNMENT
@@ -116,6 +117,14 @@ def run_slots(run_slot, n_slots, n_bytes, *arguments):
             _run_all(address, pointer, start, n_bytes, n_slots)
         finally:
             numba.set_num_threads(previous)
+
+
+def _uses_pool():
+    """Whether Python's threads run the slots."""
+    engine = os.environ.get("FASTGMM_ENGINE", "auto")
+    if engine not in ("auto", "pool", "prange"):
+        raise ValueError(f"FASTGMM_ENGINE must be auto, prange or pool. Got {engine!r} instead.")
+    return engine == "pool" or (engine == "auto" and os.getpid() != _imported_by)
 
 
 def _run_pool(address, pointer, n_bytes, n_slots, n_threads):

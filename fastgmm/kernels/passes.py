@@ -247,8 +247,9 @@ def block_functions(module, parameters, general):
     """
     narrow = parameters.means.shape[1] == 2
     key = module, parameters.means.dtype, narrow, general
-    if key in _block_functions:
-        return _block_functions[key]
+    found = _block_functions.get(key)
+    if found is not None:
+        return found
     compute_resp = module.compute_resp
     accumulate_block = getattr(module, "accumulate_block", None)  # low_rank has a pass of its own
     if narrow:  # only the functions of the width at hand: the others take half of the time to compile

@@ -5,6 +5,8 @@ Rows arrive as (first, block) pairs: the index of the block's first row and a C-
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +17,7 @@ from .far import score_far
 from .log_density import as_full, compute_log_const, structure_of
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
-from .structure import CovarianceStructure
+from .structure import CovarianceStructure, KernelStructure
 
 Rows = Iterable[tuple[int, NDArray[Any]]]
 Parameters = MixtureParameters | FactorParameters
@@ -53,6 +55,42 @@ _NO_RESP = _read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
 
 
+@cache
+def _passes() -> Any:
+    """The module of the passes, which imports Numba, at first use."""
+    return import_module("fastgmm.kernels.passes")
+
+
+@cache
+def _parallel() -> Any:
+    return import_module("fastgmm.kernels.parallel")
+
+
+class Layout:
+    """What follows from the shape of a mixture alone: padded shapes, how rows are cut, and which kernels there are."""
+
+    def __init__(self, structure: KernelStructure, n_components: int, n_features: int, dtype: np.dtype[Any]) -> None:
+        passes = _passes()
+        self._structure, self._itemsize = structure, dtype.itemsize
+        self.means = (passes.padded_components(n_components), passes.padded_features(n_features))
+        self.factors, self.outer = structure.kernel_shapes(*self.means)
+        self.flops_per_row = structure.flops_per_row(n_components, n_features)
+        self.kernels = structure.kernels
+        no_matrix = np.empty((0, 0), dtype)
+        self.no_output = passes.ScoreOutput(np.empty(0, dtype), _NO_LABELS, no_matrix, no_matrix)
+        self.cut = lru_cache(self._cut)
+
+    def _cut(self, n_samples: int) -> tuple[int, int]:
+        """Rows per block and number of slots for a call on n_samples rows."""
+        n_components, n_padded = self.means
+        block = int(self._structure.block_size(n_samples, n_padded, n_components, self._itemsize))
+        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self.outer))
+        return block, int(_parallel().slot_count(n_samples, block, slot_bytes))
+
+
+_layout = lru_cache(Layout)
+
+
 class MixtureKernels:
     """A mixture prepared for the kernels of its covariance type: shifted, padded, in the dtype of the rows.
 
@@ -66,8 +104,6 @@ class MixtureKernels:
     """
 
     def __init__(self, parameters: Parameters, dtype: Any, shift: Array | None = None) -> None:
-        from ..kernels.passes import KernelParameters, padded_components, padded_features
-
         has_noise = isinstance(parameters, MixtureParameters) and parameters.noise is not None
         if has_noise and structure_of(parameters).pools_components:
             assert isinstance(parameters, MixtureParameters)
@@ -79,46 +115,35 @@ class MixtureKernels:
         self.structure = structure_of(parameters)
         n_components, n_features = parameters.means.shape
         self.shift = parameters.weights @ parameters.means if shift is None else shift
-        # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
-        log_noise = np.empty(0)
-        if parameters.noise is not None:
-            log_noise = np.array([parameters.noise.log_weighted_density])
-        k_padded, n_padded = padded_components(n_components + len(log_noise)), padded_features(n_features)
-        factor_shape, self._outer_shape = self.structure.kernel_shapes(k_padded, n_padded)
-        means = _pad(parameters.means - self.shift, (k_padded, n_padded), self.dtype)
+        layout = _layout(self.structure, n_components + has_noise, n_features, self.dtype)
+        self._layout = layout
+        means = np.zeros(layout.means, self.dtype)
+        means[:n_components, :n_features] = parameters.means - self.shift
         # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
         self.means = means[:n_components, :n_features].astype(np.float64)
         factors, offsets = self.structure.kernel_factors(parameters, self.means)
+        padded = np.full(layout.means[0], -np.inf, self.dtype)
         with np.errstate(divide="ignore", over="ignore"):
-            self.log_const = log_const = compute_log_const(parameters)
-            self._kernel_parameters = KernelParameters(
+            self.log_const = padded[:n_components] = compute_log_const(parameters)
+            # Noise is a last component whose factor and offset are zero, so that every row is at distance zero.
+            if parameters.noise is not None:
+                padded[n_components] = parameters.noise.log_weighted_density
+            self._kernel_parameters = _passes().KernelParameters(
                 _pad(self.shift, (max(8, n_features),), np.float64),
-                np.concatenate([log_const, log_noise, np.full(k_padded, -np.inf)])[:k_padded].astype(self.dtype),
+                padded,
                 means,
-                _pad(factors, factor_shape, self.dtype),
+                _pad(factors, layout.factors, self.dtype),
                 _pad(offsets, means.shape, self.dtype),
             )
-
-    def _plan(self, n_samples: int) -> tuple[int, int]:
-        """Rows per block and number of slots for a call on n_samples rows."""
-        from ..kernels import parallel
-
-        n_components, n_padded = self._kernel_parameters.means.shape
-        block = self.structure.block_size(n_samples, n_padded, n_components, self.dtype.itemsize)
-        slot_bytes = 8 * (2 + n_components * (1 + n_padded) + math.prod(self._outer_shape))
-        return int(block), int(parallel.slot_count(n_samples, block, slot_bytes))
 
     def calls(self, rows: Rows, bytes_per_row: int = 1, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
         """Cut blocks into what one call may take, so that control returns to Python several times a second.
 
         But for the last call of a block, they take multiples of so many rows.
         """
-        from ..kernels import parallel
-
-        n_components, n_features = self.parameters.means.shape
         if self._converts:
-            bytes_per_row = max(bytes_per_row, self.dtype.itemsize * n_features)
-        size = parallel.rows_per_call(self.structure.flops_per_row(n_components, n_features), bytes_per_row)
+            bytes_per_row = max(bytes_per_row, self.dtype.itemsize * self.means.shape[1])
+        size = _parallel().rows_per_call(self._layout.flops_per_row, bytes_per_row)
         size = max(1, size // multiple) * multiple
         for start, block in rows:
             for first in range(0, len(block), size):
@@ -130,7 +155,7 @@ class MixtureKernels:
 
         The sums of a float32 block are float32: the same blocks make the statistics of a file those of an array.
         """
-        size = self._plan(2**40)[0]  # of many rows
+        size = self._layout.cut(2**40)[0]  # of many rows
         held: NDArray[Any] | None = None  # rows of an unfinished block
         chunks = iter(rows)
         following = next(chunks, None)
@@ -149,26 +174,18 @@ class MixtureKernels:
                 held = chunk[whole:].copy()  # the chunk's memory may be used again
 
     def _run(
-        self,
-        n_slots: int,
-        block: NDArray[Any],
-        weight: Array,
-        resp: Array,
-        size: int,
-        slots: Any,
-        output: Any,
-        hard: bool = False,
+        self, block: NDArray[Any], weight: Array, resp: Array, size: int, slots: Any, output: Any, hard: bool = False
     ) -> None:
         """One pass over a block of rows, `size` of them at a time, into statistics and outputs."""
-        from ..kernels import parallel
-        from ..kernels.passes import block_functions, run_slot, workspace_bytes
-
+        passes, parameters = _passes(), self._kernel_parameters
         general = hard or len(resp) > 0 or len(output.labels) > 0 or len(output.resp) > 0 or len(output.log_prob) > 0
-        functions = block_functions(self.structure.kernels, self._kernel_parameters, general)._replace(hard=int(hard))
-        n_bytes = workspace_bytes(size, self._kernel_parameters, functions)
-        parallel.run_slots(
-            *(run_slot, n_slots, n_bytes),
-            *(block, weight, resp, size, self._kernel_parameters, functions, slots, output),
+        functions = passes.block_functions(self._layout.kernels, parameters, general)
+        if hard:
+            functions = functions._replace(hard=1)
+        _parallel().run_slots(
+            *(passes.run_slot, len(slots.totals), passes.workspace_bytes(size, parameters, functions)),
+            *(block, weight, resp, size, parameters, functions, slots, output),
+            kind=self.dtype,
         )
 
     def accumulate(
@@ -182,28 +199,21 @@ class MixtureKernels:
         come from the mixture itself. The second moment of a tied covariance lacks the scatter of the data,
         which `StatisticsPass` adds.
         """
-        from ..kernels.passes import ScoreOutput, SlotStatistics
-
-        no_matrix = np.empty((0, 0), self.dtype)
-        no_output = ScoreOutput(np.empty(0, self.dtype), _NO_LABELS, no_matrix, no_matrix)
-        n_components = len(self.means)
-        k_padded, n_padded = self._kernel_parameters.means.shape
-        slots: SlotStatistics | None = None
-        total: SlotStatistics | None = None
-        for first, block in self._aligned_calls(rows, 1 if resp is None else 8 * n_components):
-            block_rows, n_slots = self._plan(len(block))
+        layout, slots, total = self._layout, None, None
+        for first, block in self._aligned_calls(rows, 1 if resp is None else 8 * len(self.means)):
+            block_rows, n_slots = layout.cut(len(block))
             if slots is None or len(slots.totals) != n_slots:
                 total = _merge(total, slots)
-                slots = SlotStatistics(
+                slots = _passes().SlotStatistics(
                     np.zeros((n_slots, 2)),
-                    np.zeros((n_slots, k_padded)),
-                    np.zeros((n_slots, k_padded, n_padded)),
-                    np.zeros((n_slots, *self._outer_shape)),
+                    np.zeros((n_slots, layout.means[0])),
+                    np.zeros((n_slots, *layout.means)),
+                    np.zeros((n_slots, *layout.outer)),
                 )
             last = first + len(block)
             weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
             given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp[first:last], np.float64))
-            self._run(n_slots, block, weight, given, block_rows, slots, no_output, hard)
+            self._run(block, weight, given, block_rows, slots, layout.no_output, hard)
         return self._statistics(_merge(total, slots))
 
     def _statistics(self, merged: Any) -> SufficientStatistics:
@@ -240,22 +250,17 @@ class MixtureKernels:
         unless `resp` or `log_prob` is given; labels and `log_prob` alone need no exponential. NonFiniteRowsError
         if rows hold NaN or infinity: looking for them beforehand took as long as the labels of float32 rows.
         """
-        from ..kernels.passes import ScoreOutput, SlotStatistics
-
-        no_matrix = np.empty((0, 0), self.dtype)
-        no_norm = np.empty(0, self.dtype)
+        passes, layout = _passes(), self._layout
         for first, block in self.calls(rows):
             last = first + len(block)
-            block_rows, n_slots = self._plan(len(block))
+            block_rows, n_slots = layout.cut(len(block))
             wanted = (log_prob_norm, labels, resp, log_prob)
             given = [None if array is None else array[first:last] for array in wanted]
-            empty = (no_norm, _NO_LABELS, no_matrix, no_matrix)
-            output = ScoreOutput(
-                *(none if array is None else self._buffer(array) for array, none in zip(given, empty, strict=True))
-            )
+            pairs = zip(given, layout.no_output, strict=True)
+            output = passes.ScoreOutput(*(none if array is None else self._buffer(array) for array, none in pairs))
             totals = np.zeros((n_slots, 2))
-            no_sums = SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
-            self._run(n_slots, block, _UNWEIGHTED, _NO_RESP, block_rows, no_sums, output)
+            no_sums = passes.SlotStatistics(totals, np.empty((0, 0)), np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
+            self._run(block, _UNWEIGHTED, _NO_RESP, block_rows, no_sums, output)
             if totals[:, 1].any():
                 score_far(block, self, output)
             for array, computed in zip(given, output, strict=True):
@@ -269,7 +274,9 @@ class MixtureKernels:
 
 
 def _pad(values: Array, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Copy with trailing features padded by zeros; single entries stay single."""
+    """With trailing features padded by zeros; single entries stay single."""
+    if values.shape == shape and values.dtype == dtype and values.flags.carray:
+        return values
     out = np.zeros(shape, dtype)
     out[tuple(slice(0, n) for n in values.shape)] = values
     return out
@@ -279,7 +286,8 @@ def _merge(total: Any, slots: Any) -> Any:
     """Add the slots up in their order; the result has one slot."""
     if slots is None:
         return total
-    merged = type(slots)(*(np.add.reduce(array, axis=0, keepdims=True) for array in slots))
+    if len(slots.totals) > 1:
+        slots = type(slots)(*(np.add.reduce(array, axis=0, keepdims=True) for array in slots))
     if total is None:
-        return merged
-    return type(slots)(*(a + b for a, b in zip(total, merged, strict=True)))
+        return slots
+    return type(slots)(*(a + b for a, b in zip(total, slots, strict=True)))

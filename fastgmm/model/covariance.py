@@ -5,8 +5,10 @@ back, its number of free parameters, and what its kernels read and return.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .cholesky import SingularComponent as SingularComponent  # for those who catch what the structures raise
 from .cholesky import covariance_of, upper_factor, upper_precision_cholesky
@@ -21,16 +23,21 @@ TIED_CANCELLATION = 1e-4
 
 def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
     """Raise SingularComponent at the first entry of variances (n_components, n_features) not above its floor."""
-    low = ~(variances > floor)
-    if low.any():
+    above = variances > floor
+    if not above.all():
+        low = ~above
         k, d = np.unravel_index(int(np.argmax(low)), low.shape)
         raise SingularComponent(-1 if pooled else int(k), int(d))
 
 
 def _symmetrised(upper: Array) -> Array:
     """Mirror the upper triangles."""
-    is_lower = np.arange(upper.shape[-1])[:, None] > np.arange(upper.shape[-1])
-    return np.where(is_lower, np.swapaxes(upper, -1, -2), upper)
+    return np.where(_is_lower(upper.shape[-1]), upper.mT, upper)
+
+
+@lru_cache(16)
+def _is_lower(n: int) -> NDArray[np.bool_]:
+    return np.arange(n)[:, None] > np.arange(n)
 
 
 class _Matrices(CovarianceStructure):
@@ -39,9 +46,8 @@ class _Matrices(CovarianceStructure):
     is_matrix = True
 
     def with_ridge(self, covariances: Array, ridge: Array) -> Array:
-        covariances = covariances.copy()
-        diagonal = np.einsum("...dd->...d", covariances)
-        diagonal += ridge
+        covariances, n_features = covariances.copy(), len(ridge)
+        covariances.reshape(-1, n_features * n_features)[:, :: n_features + 1] += ridge
         return covariances
 
     def floored(self, covariances: Array, floor: Array) -> Array:
@@ -51,7 +57,7 @@ class _Matrices(CovarianceStructure):
         low = values.min(axis=-1) < 1
         if not np.any(low):
             return covariances
-        raised = (vectors * np.maximum(values, 1.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2) * unit
+        raised = (vectors * np.maximum(values, 1.0)[..., None, :]) @ vectors.mT * unit
         return np.where(low[..., None, None], raised, covariances)
 
     def eigenvalue_range(self, covariances: Array, unit: Array) -> tuple[Array, Array]:
@@ -81,9 +87,9 @@ class _Matrices(CovarianceStructure):
         whole = np.empty_like(covariances)
         whole[..., observed[:, None], observed] = outer
         whole[..., missing[:, None], observed] = across
-        whole[..., observed[:, None], missing] = np.swapaxes(across, -1, -2)
-        inner = across @ np.swapaxes(slopes, -1, -2) + self.denominator(sum_resp, 1) * residual
-        whole[..., missing[:, None], missing] = 0.5 * (inner + np.swapaxes(inner, -1, -2))
+        whole[..., observed[:, None], missing] = across.mT
+        inner = across @ slopes.mT + self.denominator(sum_resp, 1) * residual
+        whole[..., missing[:, None], missing] = 0.5 * (inner + inner.mT)
         return whole
 
 
@@ -110,7 +116,7 @@ class Full(_Matrices):
 
     def kernel_factors(self, parameters: MixtureParameters, means: Array) -> tuple[Array, Array]:
         factors = parameters.precisions_cholesky
-        return factors, -np.einsum("kde,kd->ke", factors, means)
+        return factors, -(means[:, None, :] @ factors)[:, 0]
 
     def centred(self, first: Array, outer: Array, sum_resp: Array, means: Array) -> tuple[Array, Array]:
         return first, _symmetrised(outer - means[:, :, None] * first[:, None, :])
@@ -118,7 +124,7 @@ class Full(_Matrices):
     def moved_outer(self, outer: Array, sum_resp: Array, sum_diff: Array, offsets: Array) -> Array:
         rest = sum_diff - sum_resp[:, None] * offsets  # zero at the means of maximum likelihood, but for rounding
         twice = offsets[:, :, None] * (sum_resp[:, None] * offsets + 2 * rest)[:, None, :]
-        return outer - 0.5 * (twice + np.swapaxes(twice, 1, 2))
+        return outer - 0.5 * (twice + twice.mT)
 
     def denominator(self, counts: Array, n_features: int) -> Array:
         return counts[:, None, None]
@@ -133,7 +139,7 @@ class Full(_Matrices):
         return covariance()
 
     def check_variances(self, covariances: Array, floor: Array) -> None:
-        _check_above(np.einsum("kdd->kd", covariances), floor)
+        _check_above(covariances.diagonal(0, 1, 2), floor)
 
     def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
         return upper_precision_cholesky(covariances, rtol)
@@ -142,17 +148,17 @@ class Full(_Matrices):
         return covariance_of(precisions_cholesky)
 
     def precisions(self, precisions_cholesky: Array) -> Array:
-        return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
+        return precisions_cholesky @ precisions_cholesky.mT
 
     def cholesky_of_precisions(self, precisions: Array) -> Array:
         return upper_factor(precisions)
 
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
-        return np.log(np.einsum("kdd->kd", precisions_cholesky)).sum(axis=1)
+        return np.add.reduce(np.log(precisions_cholesky.diagonal(0, 1, 2)), axis=1)
 
     def sampling_factors(self, covariances: Array, n_components: int, n_features: int) -> tuple[Array, Array]:
         lower = np.asarray(np.linalg.cholesky(covariances), np.float64)
-        return np.einsum("kdd->kd", lower).copy(), lower
+        return lower.diagonal(0, 1, 2).copy(), lower
 
 
 class Tied(_Matrices):

@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 
 from .covariance import STRUCTURES
-from .factors.parameters import FactorParameters, LowRank
+from .factors.parameters import FactorParameters, low_rank
 from .parameters import Array, MixtureParameters
 from .statistics import SufficientStatistics
 from .structure import KernelStructure
+
+HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
 def structure_of(parameters: MixtureParameters | FactorParameters) -> KernelStructure:
     """The row of the covariance table."""
     if isinstance(parameters, FactorParameters):
-        return LowRank(parameters.n_factors)
+        return low_rank(parameters.n_factors)
     return STRUCTURES[parameters.covariance_type]
 
 
@@ -23,7 +25,7 @@ def compute_log_const(parameters: MixtureParameters | FactorParameters) -> Array
     n_features = parameters.means.shape[1]
     log_det = structure_of(parameters).half_log_det_precision(parameters)
     log_weights = np.log(parameters.weights) if parameters.log_weights is None else parameters.log_weights
-    return log_weights + log_det - 0.5 * n_features * np.log(2 * np.pi)
+    return log_weights + log_det - n_features * HALF_LOG_2PI
 
 
 def complete_log_likelihood(parameters: MixtureParameters, statistics: SufficientStatistics) -> float:

@@ -88,80 +88,58 @@ def with_covariances(parameters: MixtureParameters) -> MixtureParameters:
 
 
 class MissingPass(Resumable):
-    """An EM pass over rows with missing values, NaN; holds a copy of the observed values, group by group.
+    """An EM pass over rows with missing values, NaN.
+
+    Of an array it holds a copy of the observed values, group by group; other rows are grouped anew in every pass, block
+    by block.
 
     Parameters
     ----------
-    rows : iterable of (first, block)
-    dtype : float32 or float64
-    shift : ndarray of shape (n_features,)
+    source : Source
     sample_weight : ndarray of shape (n_samples,) or None
+    shift : ndarray of shape (n_features,)
     """
 
     changing = ("passes",)
 
-    def __init__(self, rows: Rows, dtype: Any, shift: Array, sample_weight: Array | None = None) -> None:
-        blocks = list(rows)
-        self.shift = shift
+    def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
+        self.source, self.sample_weight, self.shift = source, sample_weight, shift
         self.groups: list[tuple[Pattern, StatisticsPass]] = []
-        X = blocks[0][1] if len(blocks) == 1 else np.concatenate([block for _, block in blocks])
+        if not isinstance(source, ArraySource):
+            return
+        X = np.concatenate([block for _, block in source.chunks()]) if source.n_samples else source.X
         for pattern in find_patterns([(0, X)], len(shift)):
             weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[pattern.index])
-            if weight is not None and not weight.any():
-                continue
-            rows_observed = ArraySource(_observed(X, pattern), dtype)
-            self.groups.append((pattern, StatisticsPass(rows_observed, shift[pattern.observed], weight)))
+            if weight is None or weight.any():
+                rows = ArraySource(_observed(X, pattern), source.dtype)
+                self.groups.append((pattern, StatisticsPass(rows, shift[pattern.observed], weight)))
 
     def __call__(
         self, parameters: MixtureParameters, resp: Resp | None = None, hard: bool = False
     ) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
 
-        Under given responsibilities the log-likelihood is that of rows and components together.
+        Under responsibilities given for an array, the log-likelihood is that of rows and components together.
         """
         parameters = with_covariances(parameters)
-        total: SufficientStatistics | None = None
+        total = _nothing(parameters)
+        if not isinstance(self.source, ArraySource):
+            for first, block in self.source.chunks():
+                weight = None if self.sample_weight is None else self.sample_weight[first : first + len(block)]
+                total = total + MissingPass(ArraySource(block), weight, self.shift)(parameters, hard=hard)
         for pattern, estimate in self.groups:
             part = _visible(parameters, pattern)
-            if resp is None:
-                statistics = estimate(part, hard=hard)
-            else:
-                statistics = estimate(part, resp[pattern.index])
+            statistics = estimate(part, None if resp is None else resp[pattern.index], hard)
+            if resp is not None:
                 at_means = statistics.about(part.means, STRUCTURES[part.covariance_type])
                 statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
-            statistics = completed(statistics, parameters, pattern)
-            total = statistics if total is None else total + statistics
-        return _nothing(parameters) if total is None else total
+            total = total + completed(statistics, parameters, pattern)
+        return total
 
     @property
     def passes(self) -> list[StatisticsPass]:
         """Those over the groups."""
         return [estimate for _, estimate in self.groups]
-
-
-class BlockwiseMissingPass:
-    """An EM pass over rows with missing values that holds one block of rows at a time, and groups it anew.
-
-    Parameters
-    ----------
-    source : Source
-    sample_weight, shift
-        As in `MissingPass`.
-    """
-
-    def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
-        self.source, self.sample_weight, self.shift = source, sample_weight, shift
-
-    def __call__(self, parameters: MixtureParameters, hard: bool = False) -> SufficientStatistics:
-        """Return the expected statistics of all rows under `parameters`; see `MissingPass`."""
-        parameters = with_covariances(parameters)
-        total = _nothing(parameters)
-        for first, block in self.source.chunks():
-            last = first + len(block)
-            weight = None if self.sample_weight is None else self.sample_weight[first:last]
-            part = MissingPass([(0, block)], self.source.dtype, self.shift, weight)
-            total = total + part(parameters, hard=hard)
-        return total
 
 
 def _nothing(parameters: MixtureParameters) -> SufficientStatistics:

@@ -167,7 +167,6 @@ class GaussianDensity(Density):
         return replace(self.parameters, covariances=self.covariances, log_weights=None)
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        """See `Density`."""
         kernels, noise = MixtureKernels(self.parameters, dtype), self.parameters.noise
         if noise is None and not self.gaps:
             return lambda block, **outputs: kernels.score([(0, block)], **outputs)
@@ -184,7 +183,6 @@ class GaussianDensity(Density):
         return score
 
     def imputer(self, dtype: np.dtype[Any]) -> Filler:
-        """See `Density`."""
         parameters = replace(with_covariances(self.parameters), noise=None, log_weights=None)
 
         def fill(block: NDArray[Any], draws: Draws | None) -> NDArray[Any]:
@@ -214,11 +212,9 @@ class GaussianDensity(Density):
         return np.concatenate([rows, outliers]), np.concatenate([labels, np.full(len(outliers), -1)])
 
     def marginal(self, columns: Index) -> "GaussianDensity":
-        """See `Density`."""
         return GaussianDensity(marginal(self.drawn, columns), self.gaps)
 
     def gaussians(self) -> Gaussians:
-        """See `Density`."""
         drawn = self.drawn
         assert drawn.covariances is not None
         n_components, n_features = drawn.means.shape
@@ -274,7 +270,6 @@ class Rescaled(Density):
         return self.density.n_components
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        """See `Density`."""
         score_standardised, log_abs_det = self.density.scorer(dtype), self.standardisation.row_log_abs_det
 
         def score(block: NDArray[Any], **outputs: NDArray[Any]) -> None:
@@ -295,16 +290,13 @@ class Rescaled(Density):
         return fill
 
     def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[Array, Index]:
-        """See `Density`."""
         rows, labels = self.density.sample(n_samples, rng)
         return self.standardisation.inverse_transform(rows), labels
 
     def marginal(self, columns: Index) -> "Rescaled":
-        """See `Density`."""
         return Rescaled(self.density.marginal(columns), self.standardisation.of_columns(columns))
 
     def gaussians(self) -> Gaussians:
-        """See `Density`."""
         inner, mean, scale = self.density.gaussians(), self.standardisation.mean_, self.standardisation.scale_
         noise = inner.noise
         if noise is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..model.expectation import Expectation, KnownRows, PartlyLabelled, PartwisePass, StatisticsPass
 from ..model.maximisation import Maximiser
-from ..model.missing import BlockwiseMissingPass, MissingPass
+from ..model.missing import MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
 from ..rows.source import ArraySource, Source
 from ..rows.summary import ColumnSummary
@@ -128,5 +128,5 @@ def _pass_over_complete(source: Source, sample_weight: Array | None, shift: Arra
 
 def _pass_over_gaps(source: Source, sample_weight: Array | None, shift: Array) -> Expectation:
     if isinstance(source, ArraySource):
-        return MissingPass(source.chunks(), source.dtype, shift, sample_weight)
-    return PartwisePass(source, partial(BlockwiseMissingPass, shift=shift), sample_weight)
+        return MissingPass(source, sample_weight, shift)
+    return PartwisePass(source, partial(MissingPass, shift=shift), sample_weight)

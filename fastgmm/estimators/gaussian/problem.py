@@ -1,8 +1,7 @@
-"""From the settings of a `GaussianMixture` to the problem that is fitted and the solver that fits it."""
+"""From the settings of a `GaussianMixture`, `model`, to the problem that is fitted and the solver that fits it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from ...optimization.initialization import UserStart
 from ...optimization.problem import MixtureProblem
 from ...optimization.solvers import SOLVERS, Iterate
 from ...rows.source import Source
-from ...rows.summary import ColumnSummary
 from ..fit_warnings import warn_about_columns, warn_about_labels
 from .combinations import check_combinations
 from .knowledge import resolve_fixed, resolve_labels, resolve_noise
@@ -23,35 +21,12 @@ from .knowledge import resolve_fixed, resolve_labels, resolve_noise
 RELATIVE_RIDGE = 1e-6  # of reg_covar="auto", as a share of each column's variance
 
 
-class Settings(Protocol):
-    """What a `GaussianMixture` is set to, and the checks that it brings."""
-
-    n_components: int
-    covariance_type: str
-    reg_covar: Any
-    max_iter: int
-    acceleration: str | None
-    solver: str
-    solver_options: Mapping[str, Any] | None
-    prior: ConjugatePrior | str | None
-    missing: str
-    semi_supervised: bool
-    fixed: Mapping[str, Any] | None
-    noise: Any
-    covariance_floor: float
-    on_singular: str
-
-    def _column_names(self) -> Any: ...
-
-    def _summary(self, source: Source, weight: Array | None) -> ColumnSummary: ...
-
-
 def is_prior(value: Any) -> bool:
     """Whether it is a conjugate prior."""
     return isinstance(value, ConjugatePrior)
 
 
-def solver_iteration(model: Settings, problem: MixtureProblem, rng: np.random.RandomState) -> Iterate:
+def solver_iteration(model: Any, problem: MixtureProblem, rng: np.random.RandomState) -> Iterate:
     """What a fit repeats."""
     solver = SOLVERS[model.solver]
     options = solver.read_options(model.solver_options)
@@ -60,7 +35,7 @@ def solver_iteration(model: Settings, problem: MixtureProblem, rng: np.random.Ra
     return solver.make(problem, options, rng, model.max_iter)
 
 
-def make_problem(model: Settings, source: Source, y: Any, weight: Array | None) -> MixtureProblem:
+def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> MixtureProblem:
     """Check rows, settings and how they go together."""
     columns = model._summary(source, weight)
     relative = model.reg_covar == "auto"

@@ -1,7 +1,7 @@
 """A mixture of factor analysers: its parameters, and what the kernels need to know of its covariances."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -118,3 +118,9 @@ class LowRank(KernelStructure):
 
     def largest_scale(self, factors: Array) -> float:
         return float(factors[:, :, 0].max())  # the offsets, -mean / sd, multiply nothing
+
+
+@cache
+def low_rank(n_factors: int) -> LowRank:
+    """The structure of mixtures with so many factors."""
+    return LowRank(n_factors)

@@ -45,7 +45,6 @@ class FactorDensity(Density):
         return self.parameters.with_observation_noise(self.obs_noise)
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        """See `Density`."""
         parameters = self.observed
         kernels = MixtureKernels(parameters, dtype)
 
@@ -84,7 +83,6 @@ class FactorDensity(Density):
         return sampling.sample_factor_rows(self.parameters, labels, seeds, noise), labels
 
     def marginal(self, columns: Index) -> "FactorDensity":
-        """See `Density`."""
         parameters = self.parameters
         return FactorDensity(
             FactorParameters(
@@ -98,7 +96,6 @@ class FactorDensity(Density):
         )
 
     def gaussians(self) -> Gaussians:
-        """See `Density`."""
         parameters, loadings = self.parameters, self.parameters.loadings
         own = parameters.noise_variance[:, :, None] * np.eye(loadings.shape[1])
         return Gaussians(parameters.weights, parameters.means, loadings @ np.swapaxes(loadings, 1, 2) + own)
