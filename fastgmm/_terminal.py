@@ -1,11 +1,9 @@
 """Progress of fits on stderr: a bar on a terminal, plain lines elsewhere, JSON lines for programs."""
 
-import contextlib
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -41,16 +39,6 @@ def progress(kind: str = "auto", *, every: float | None = None, stream: TextIO |
     return Lines(out, _LINE_SECONDS if every is None else every) if bar is None else Bar(bar)
 
 
-@contextlib.contextmanager
-def fit_progress(every_iteration: bool = False) -> Iterator["Progress"]:
-    """Yield a callback for fits; with `every_iteration` each one gets a line."""
-    shown = progress("plain", every=0.0) if every_iteration else progress()
-    try:
-        yield shown
-    finally:
-        shown.close()
-
-
 class Progress:
     """Shows nothing. An object with the methods that a fit calls, and callable like a function of the iteration."""
 
@@ -83,7 +71,6 @@ class JsonLines(Progress):
         self._stream = stream
 
     def iteration(self, info: "IterationInfo") -> None:
-        """Print it."""
         values = asdict(info)
         del values["stop_reason"]
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
@@ -99,7 +86,6 @@ class Lines(Progress):
         self._left = _TimeLeft()
 
     def iteration(self, info: "IterationInfo") -> None:
-        """Print a line if it is time."""
         left = self._left.after(info)
         if time.perf_counter() - self._last >= self._seconds:
             self._last = time.perf_counter()
@@ -116,7 +102,6 @@ class Bar(Progress):
         self._left = _TimeLeft()
 
     def begin(self, info: "IterationInfo") -> None:
-        """Show that a start is sought."""
         self._left = _TimeLeft()
         self._bar.start()
         if self._task is not None:
@@ -124,20 +109,13 @@ class Bar(Progress):
         self._task = self._bar.add_task("finding a start", total=None, left="")
 
     def iteration(self, info: "IterationInfo") -> None:
-        """Move the bar."""
         if self._task is None:
             self.begin(info)
         left = self._left.after(info)
-        self._bar.update(
-            self._task,
-            completed=info.n_iter,
-            total=info.max_iter,
-            description=_describe_shortly(info),
-            left="" if left is None else f"{_duration(left)} left",
-        )
+        shown = {"description": _describe_shortly(info), "left": "" if left is None else f"{_duration(left)} left"}
+        self._bar.update(self._task, completed=info.n_iter, total=info.max_iter, **shown)
 
     def close(self) -> None:
-        """Remove the bar."""
         self._bar.stop()
 
 
@@ -148,13 +126,9 @@ def _make_bar(stream: TextIO) -> Any:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     except ImportError:
         return None
-    columns = (
-        BarColumn(bar_width=8),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    return Progress(*columns, console=Console(file=stream), transient=True)
+    what, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    console = Console(file=stream)
+    return Progress(BarColumn(bar_width=8), what, TimeElapsedColumn(), left, console=console, transient=True)
 
 
 def _describe(info: "IterationInfo") -> str:
@@ -195,12 +169,10 @@ class _TimeLeft:
         if info.init != self._init:
             self._init, self._changes = info.init, []
         self._changes = [*self._changes[-5:], info.change]
-        if info.rows_per_second <= 0:
+        if info.rows_per_second <= 0 or len(self._changes) < 3:
             return None
         n_left = float(info.max_iter - info.n_iter)
         first, last = self._changes[0], self._changes[-1]
-        if len(self._changes) < 3:
-            return None
         if 0 < last < first < math.inf and info.tol > 0:
             factor = math.log(last / first) / (len(self._changes) - 1)
             n_left = min(n_left, max(0.0, math.log(info.tol / last) / factor))

@@ -9,7 +9,7 @@ complete: a full disk or any other error leaves none, and an older one as it was
 is what the model's own methods refuse, such as a row with NaN; the row is named by its place among all rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -53,7 +53,7 @@ class Scores:
 
 
 def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
-    """Write the most probable component of each row: int64, in Parquet the column `label`.
+    """Write the most probable component of each row, int64, in Parquet the column `label`; return the number of rows.
 
     Parameters
     ----------
@@ -65,15 +65,10 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
         File to write, ending in `.npy` or `.parquet`.
     overwrite : bool, default=False
         Replace an existing file.
-
-    Returns
-    -------
-    int
-        Number of rows.
     """
     check_output(path, overwrite)
     source = _source(model, data)
-    return _write(path, source.n_samples, _scored(model, source, "labels"), lambda width: ["label"], overwrite)
+    return _write(path, source.n_samples, _scored(model, source, "labels"), "label", overwrite)
 
 
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -83,8 +78,7 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     """
     check_output(path, overwrite)
     source = _source(model, data)
-    blocks = _scored(model, source, "resp")
-    return _write(path, source.n_samples, blocks, lambda width: _numbered("component_", width), overwrite)
+    return _write(path, source.n_samples, _scored(model, source, "resp"), "component_", overwrite)
 
 
 def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: bool = False) -> Scores:
@@ -109,7 +103,7 @@ def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: boo
         for _ in noted():
             pass
     else:
-        _write(path, source.n_samples, noted(), lambda width: ["log_density"], overwrite)
+        _write(path, source.n_samples, noted(), "log_density", overwrite)
     return Scores(source.n_samples, total, least)
 
 
@@ -125,8 +119,8 @@ def sample(
 ) -> int:
     """Draw rows from a mixture in random order: float64, in Parquet columns named like those of the fit, or `x0`, ...
 
-    Row i of a seed is the same whatever `n_samples` and `first` it is drawn with and for any `n_jobs`, so that parts of
-    one large set can be drawn apart. They are other rows than those of the model's own `sample`.
+    Returns how many. Row i of a seed is the same whatever `n_samples` and `first` it is drawn with and for any
+    `n_jobs`, so that parts of one large set can be drawn apart; the model's own `sample` gives other rows.
 
     Parameters
     ----------
@@ -144,11 +138,6 @@ def sample(
         Number of the first row.
     overwrite : bool, default=False
         Replace an existing file.
-
-    Returns
-    -------
-    int
-        Number of rows.
     """
     check_output(path, overwrite)
     _check_mixture(model)
@@ -178,7 +167,7 @@ def generate(
     as_float: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Draw images: the ones that `generator.generate` gives for the same arguments, which it describes.
+    """Draw images, and return how many: those that `generator.generate` gives for the same arguments (see there).
 
     A `.npy` file has shape (size, height, width) or (size, height, width, channels). A Parquet file has a row for each
     image with the columns `pixel_0`, `pixel_1`, ..., in C order, and the shape of an image in its metadata, under
@@ -200,11 +189,6 @@ def generate(
         Write float32 from 0 to 1 instead of uint8.
     overwrite : bool, default=False
         Replace an existing file.
-
-    Returns
-    -------
-    int
-        Number of images.
     """
     check_output(path, overwrite)
     if not isinstance(generator, ImageGenerator):
@@ -246,12 +230,11 @@ def _check_mixture(model: Any) -> None:
     model._check_is_fitted()
 
 
-def _write(
-    path: StrPath, n_rows: int, blocks: Iterator[Block], names_of: Callable[[int], list[str]], overwrite: bool
-) -> int:
-    """Write blocks of results, whose first one says how wide and of which dtype they are."""
+def _write(path: StrPath, n_rows: int, blocks: Iterator[Block], name: str, overwrite: bool) -> int:
+    """Write blocks of results, whose first one says how wide and of which dtype they are; many columns get numbers."""
     head = next(blocks)
-    columns = Columns(names_of(head[0].size), head.dtype, head.shape[1:])
+    names = [name] if head.ndim == 1 else _numbered(name, head.shape[1])
+    columns = Columns(names, head.dtype, head.shape[1:])
     with open_output(path, n_rows, [columns], overwrite=overwrite) as write:
         for block in chain([head], blocks):
             write(block)

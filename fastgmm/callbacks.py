@@ -49,8 +49,6 @@ class IterationInfo:
 
 # A function of the iteration, or an object with some of the methods of METHODS.
 Callback = Callable[[IterationInfo], bool | None] | Any
-
-
 METHODS = ("begin", "iteration", "end")
 
 

@@ -46,6 +46,7 @@ and standard deviations of a vocabulary of diagonal Gaussians. One pass gives al
 (8,)
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,51 +133,29 @@ def log_densities(
     `out` has the dtype of X (float32 or float64; other dtypes are computed in float64).
     """
     if not weighted:
-        mixture = MixtureParameters(
-            mixture.weights,
-            mixture.means,
-            mixture.precisions_cholesky,
-            mixture.covariance_type,
-            log_weights=np.zeros(len(mixture.weights)),
-        )
-    source = _rows(X, mixture)
-    out = _output(out, (source.n_samples, len(mixture.weights)), source.dtype)
-    with thread_limit(n_threads):
-        MixtureKernels(mixture, source.dtype).score(source.chunks(), log_prob=out)
-    return out
+        mixture = replace(mixture, log_weights=np.zeros(len(mixture.weights)), noise=None)
+    return _score("log_prob", X, mixture, out, n_threads)
 
 
 def log_likelihood(
     X: ArrayLike, mixture: MixtureParameters, *, out: NDArray[Any] | None = None, n_threads: int | None = None
 ) -> NDArray[Any]:
     """Return the log-density of each row, shape (n_samples,), in nats."""
-    source = _rows(X, mixture)
-    out = _output(out, (source.n_samples,), source.dtype)
-    with thread_limit(n_threads):
-        MixtureKernels(mixture, source.dtype).score(source.chunks(), log_prob_norm=out)
-    return out
+    return _score("log_prob_norm", X, mixture, out, n_threads, of_rows=True)
 
 
 def responsibilities(
     X: ArrayLike, mixture: MixtureParameters, *, out: NDArray[Any] | None = None, n_threads: int | None = None
 ) -> NDArray[Any]:
     """Return the probability of each component for each row, shape (n_samples, n_components)."""
-    source = _rows(X, mixture)
-    out = _output(out, (source.n_samples, len(mixture.weights)), source.dtype)
-    with thread_limit(n_threads):
-        MixtureKernels(mixture, source.dtype).score(source.chunks(), resp=out)
-    return out
+    return _score("resp", X, mixture, out, n_threads)
 
 
 def labels(
     X: ArrayLike, mixture: MixtureParameters, *, out: NDArray[np.int64] | None = None, n_threads: int | None = None
 ) -> NDArray[np.int64]:
     """Return the most probable component of each row, shape (n_samples,), int64."""
-    source = _rows(X, mixture)
-    out = _output(out, (source.n_samples,), np.dtype(np.int64))
-    with thread_limit(n_threads):
-        MixtureKernels(mixture, source.dtype).score(source.chunks(), labels=out)
-    return out
+    return _score("labels", X, mixture, out, n_threads, of_rows=True)
 
 
 def statistics(
@@ -208,8 +187,7 @@ def statistics(
     # The same shift for every block, so that statistics add.
     shift = mixture.weights @ mixture.means
     with thread_limit(n_threads):
-        estimate = StatisticsPass(source, shift, weight)
-        result = estimate(mixture, given)
+        result = StatisticsPass(source, shift, weight)(mixture, given)
     check_range(result)
     return result
 
@@ -221,8 +199,7 @@ def m_step(
 
     Raises SingularCovarianceError, naming component and column, where a covariance has no inverse.
     """
-    _structure(covariance_type)
-    expected = STRUCTURES[covariance_type].shape(*statistics.means.shape)
+    expected = _structure(covariance_type).shape(*statistics.means.shape)
     if statistics.sum_outer.shape != expected:
         raise ValueError(
             f"These statistics hold second moments of shape {statistics.sum_outer.shape}; covariance_type="
@@ -246,12 +223,24 @@ def _rows(X: ArrayLike, mixture: MixtureParameters) -> Source:
     return source
 
 
-def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`out` if it can be written to as it is, or a new array."""
+def _score(
+    name: str,
+    X: ArrayLike,
+    mixture: MixtureParameters,
+    out: NDArray[Any] | None,
+    n_threads: int | None,
+    of_rows: bool = False,
+) -> NDArray[Any]:
+    """Fill this output of the kernels, a value for each row or for each row and component: `out`, or a new array."""
+    source = _rows(X, mixture)
+    shape = (source.n_samples,) if of_rows else (source.n_samples, len(mixture.weights))
+    dtype = np.dtype(np.int64) if name == "labels" else source.dtype
     if out is None:
-        return np.empty(shape, dtype)
+        out = np.empty(shape, dtype)
     if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
         raise ValueError(
             f"out must be a writable C-contiguous {dtype} array of shape {shape}. Got {out.dtype} of shape {out.shape}."
         )
+    with thread_limit(n_threads):
+        MixtureKernels(mixture, source.dtype).score(source.chunks(), **{name: out})
     return out

@@ -62,6 +62,10 @@ class SingularCovarianceError(ValueError):
     component: int
     column: int
 
+    def __init__(self, *message: str, **place: int) -> None:
+        super().__init__(*message)
+        self.__dict__.update(place)
+
 
 class SourceError(ValueError):
     """A source of rows is damaged, or holds what are no rows of numbers; the message names the file and the place."""

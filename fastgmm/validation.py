@@ -176,33 +176,10 @@ def integer(minimum: int) -> Constraint:
     return Constraint(f"an int in the range [{minimum}, inf)", lambda v: is_int(v) and v >= minimum)
 
 
-def real(minimum: float) -> Constraint:
-    """A finite or infinite float of at least `minimum`."""
-    return Constraint(
-        f"a float in the range [{minimum}, inf)",
-        lambda v: is_real(v) and v >= minimum,
-    )
-
-
-def seconds() -> Constraint:
-    """A float, no int, of at least 0."""
-    return Constraint("a float of seconds", lambda v: is_real(v) and not is_int(v) and v >= 0)
-
-
-def positive() -> Constraint:
-    """A float above 0."""
-    return Constraint("a float in the range (0.0, inf)", lambda v: is_real(v) and v > 0)
-
-
 def one_of(*options: str) -> Constraint:
     """One of these strings."""
     words = ", ".join(repr(option) for option in sorted(options))
     return Constraint(f"a str among {{{words}}}", lambda v: isinstance(v, str) and v in options)
-
-
-def share() -> Constraint:
-    """A float between 0 and 1, both excluded."""
-    return Constraint("a float in the range (0.0, 1.0)", lambda v: is_real(v) and 0 < v < 1)
 
 
 def or_auto(constraint: Constraint) -> Constraint:
@@ -211,6 +188,10 @@ def or_auto(constraint: Constraint) -> Constraint:
 
 
 NONE = Constraint("None", lambda v: v is None)
+AT_LEAST_0 = Constraint("a float in the range [0.0, inf)", lambda v: is_real(v) and v >= 0)  # or infinite
+POSITIVE = Constraint("a float in the range (0.0, inf)", lambda v: is_real(v) and v > 0)
+SHARE = Constraint("a float in the range (0.0, 1.0)", lambda v: is_real(v) and 0 < v < 1)
+SECONDS = Constraint("a float of seconds", lambda v: is_real(v) and not is_int(v) and v >= 0)
 BOOLEAN = [
     Constraint("an instance of 'bool'", lambda v: isinstance(v, bool)),
     Constraint("an instance of 'numpy.bool'", lambda v: isinstance(v, np.bool_)),
@@ -222,10 +203,7 @@ CALLABLE = Constraint("a callable", callable)
 PATH = Constraint("a path", lambda v: isinstance(v, str | PathLike) and bool(fspath(v)))
 DICT = Constraint("a dict", lambda v: isinstance(v, dict))
 VERBOSE = [integer(0), *BOOLEAN]
-N_JOBS = [
-    Constraint("an int other than 0", lambda v: is_int(v) and v != 0),
-    NONE,
-]
+N_JOBS = [Constraint("an int other than 0", lambda v: is_int(v) and v != 0), NONE]
 RANDOM_STATE = [
     Constraint("an int in the range [0, 4294967295]", lambda v: is_int(v) and 0 <= v <= 2**32 - 1),
     Constraint("an instance of 'numpy.random.mtrand.RandomState'", lambda v: isinstance(v, np.random.RandomState)),
@@ -257,8 +235,7 @@ def check_shape(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
 
 def check_weights(weights: Any, n_components: int) -> NDArray[Any]:
     """Return user weights of shape (n_components,), in [0, 1] and summing to 1."""
-    array = _float_array(weights, "weights")
-    check_shape(array, (n_components,), "weights")
+    array = _float_array(weights, "weights", (n_components,))
     if array.min() < 0 or array.max() > 1:
         # The two values stand the other way round in scikit-learn's message, and its tests match them there.
         raise ValueError(
@@ -270,18 +247,9 @@ def check_weights(weights: Any, n_components: int) -> NDArray[Any]:
     return array
 
 
-def check_means(means: Any, n_components: int, n_features: int) -> NDArray[Any]:
-    """Return user means of shape (n_components, n_features)."""
-    array = _float_array(means, "means")
-    check_shape(array, (n_components, n_features), "means")
-    return array
-
-
-def check_vector(values: Any, n_features: int, name: str) -> NDArray[Any]:
-    """Return a user's vector of shape (n_features,)."""
-    array = _float_array(values, name)
-    check_shape(array, (n_features,), name)
-    return array
+def check_means(means: Any, *shape: int) -> NDArray[Any]:
+    """Return user means of this shape: (n_components, n_features), or (n_features,) of a prior."""
+    return _float_array(means, "means", shape)
 
 
 def check_precisions(precisions: Any, structure: Structure, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -291,8 +259,7 @@ def check_precisions(precisions: Any, structure: Structure, shape: tuple[int, ..
 
 def check_covariance_prior(prior: Any, structure: Structure, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return a user's scatter matrix, variances or variance of this shape, symmetric positive definite or positive."""
-    array = _float_array(prior, f"{structure.name} covariance_prior")
-    check_shape(array, shape, f"{structure.name} covariance_prior")
+    array = _float_array(prior, f"{structure.name} covariance_prior", shape)
     return _check_definite(array, structure, f"{structure.name} precision", shape)  # scikit-learn's words
 
 
@@ -302,8 +269,7 @@ def check_covariances(covariances: Any, structure: Structure, shape: tuple[int, 
 
 
 def _check_definite(values: Any, structure: Structure, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    array = _float_array(values, name)
-    check_shape(array, shape, name)
+    array = _float_array(values, name, shape)
     if structure.is_matrix:
         for matrix in array.reshape(-1, shape[-1], shape[-1]):
             if not (np.allclose(matrix, matrix.T) and np.all(np.linalg.eigvalsh(matrix) > 0)):
@@ -313,8 +279,8 @@ def _check_definite(values: Any, structure: Structure, name: str, shape: tuple[i
     return array
 
 
-def _float_array(values: Any, name: str) -> NDArray[Any]:
-    """Return float32 or float64 values, finite."""
+def _float_array(values: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return float32 or float64 values, finite and of this shape."""
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
@@ -322,4 +288,5 @@ def _float_array(values: Any, name: str) -> NDArray[Any]:
         if np.isnan(array).any():
             raise ValueError(f"Input {name} contains NaN.")
         raise ValueError(f"Input {name} contains infinity or a value too large for {array.dtype!r}.")
+    check_shape(array, shape, name)
     return array

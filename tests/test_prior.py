@@ -42,7 +42,7 @@ def statistics_of(X, resp, covariance_type):
         np.full(K, 1 / K), np.zeros((K, D)), structure.cholesky(structure.identity(K, D)), covariance_type
     )
     source = ArraySource(X)
-    return StatisticsPass(source, X.mean(axis=0))(start, lambda first, last: resp[first:last])
+    return StatisticsPass(source, X.mean(axis=0))(start, resp)
 
 
 def unpack(theta, covariance_type):

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; 130 and 143 interrupted and termina
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, TextIO
+from typing import Annotated, Any
 
 from .._version import __version__
 
@@ -39,14 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(1) from None
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 

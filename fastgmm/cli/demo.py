@@ -3,13 +3,14 @@
 import platform
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import GaussianMixture
-from .._terminal import fit_progress
+from .._terminal import progress
 from .._version import __version__
 from ..datasets import SyntheticMixture, load_mnist, make_mixture
 from ..images import ImageGenerator, save_grid
@@ -47,15 +48,10 @@ def _demo_digits(output: Path, seed: int) -> str:
     seconds = time.perf_counter() - start
     generated = np.concatenate([generator.generate(10, label=c, random_state=seed + c) for c in range(10)])
     real = np.concatenate([images[held_out][labels[held_out] == c][:10] for c in range(10)])
-    save_grid(
-        output / "digits.png",
-        {"real digits, not seen by the fit": real / 255.0, "generated digits": generated},
-        scale=2,
-    )
+    sheets = {"real digits, not seen by the fit": real / 255.0, "generated digits": generated}
+    save_grid(output / "digits.png", sheets, scale=2)
     learned = images[train] / 255.0
-    distances = {
-        name: nearest_distances(shown, learned) for name, shown in (("real", real / 255.0), ("generated", generated))
-    }
+    real_distance, distance = (np.median(nearest_distances(shown, learned)) for shown in sheets.values())
     # The digits of another generator: one Gaussian per label says what it takes them for.
     judge = ImageGenerator(1, model="full", pca_components=50, reg_covar=1e-2, random_state=seed)
     judge.fit(learned, labels=labels[train])
@@ -69,8 +65,8 @@ compilation
 - held-out digits ({len(held_out)}): {generator.bits_per_dim(images[held_out]):.2f} bits per pixel \
 (fitted ones {generator.bits_per_dim(images[train]):.2f}), {100 * accuracy:.1f} % classified right
 - {right} of 100 generated digits are taken for the label asked for by Gaussians fitted to real digits
-- median distance to the nearest fitted digit: generated {np.median(distances["generated"]):.2f}, \
-held out {np.median(distances["real"]):.2f} (copies would have 0)"""
+- median distance to the nearest fitted digit: generated {distance:.2f}, \
+held out {real_distance:.2f} (copies would have 0)"""
 
 
 def _demo_rows(n_samples: int, seed: int) -> str:
@@ -81,20 +77,14 @@ def _demo_rows(n_samples: int, seed: int) -> str:
     first = truth.X[:_START_ROWS]
     start = GaussianMixture(16, tol=1e-2, n_init=20, random_state=seed).fit(first)
     ends = [time.perf_counter()]
-    with fit_progress() as show:
+    with closing(progress()) as show:
 
         def callback(info: "IterationInfo") -> None:
             ends.append(time.perf_counter())
             show(info)
 
-        mixture = GaussianMixture(
-            16,
-            tol=1e-7,
-            weights_init=start.weights_,
-            means_init=start.means_,
-            precisions_init=start.precisions_,
-            callback=callback,
-        ).fit(truth.X)
+        begun = {"weights_init": start.weights_, "means_init": start.means_, "precisions_init": start.precisions_}
+        mixture = GaussianMixture(16, tol=1e-7, callback=callback).set_params(**begun).fit(truth.X)
     seconds = time.perf_counter() - ends[0]
     rate = n_samples * mixture.n_iter_ / (ends[-1] - ends[0])
     weight, mean, covariance = _errors(mixture, truth)

@@ -7,71 +7,47 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .models import save_model
 from .options import AsJson, Force, Seed, Threads, check_output, print_facts
-from .rows import Columns, Data, SkipBad, facts_of, open_rows, open_weighted_rows
+from .rows import Columns, Data, SkipBad, facts_of, open_weighted_rows
 
-
-class MixtureModel(StrEnum):
-    """Values of --model."""
-
-    gaussian = "gaussian"
-    bayesian = "bayesian"
-    mfa = "mfa"
-
-
-class CovarianceType(StrEnum):
-    """Values of --covariance-type."""
-
-    full = "full"
-    tied = "tied"
-    diag = "diag"
-    spherical = "spherical"
-
-
-class InitParams(StrEnum):
-    """Values of --init-params."""
-
-    kmeans = "kmeans"
-    kmeans_plus_plus = "k-means++"
-    random_from_data = "random_from_data"
-    random = "random"
+# Values of options, which have them in their help.
+MixtureModel = StrEnum("MixtureModel", ["gaussian", "bayesian", "mfa"])
+CovarianceType = StrEnum("CovarianceType", ["full", "tied", "diag", "spherical"])
+InitParams = StrEnum("InitParams", ["kmeans", "k-means++", "random_from_data", "random"])
 
 
 # typer reads the options from the signature, one argument each.
 def fit(
     data: Data,
-    n_components: Annotated[int, typer.Option("-k", "--n-components", min=1, help="Components of the mixture.")],
+    n_components: Annotated[int, Option("-k", "--n-components", min=1, help="Components of the mixture.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The model file to write: safetensors, or JSON if it ends in .json.")
+        Path, Option("-o", "--output", help="The model file to write: safetensors, or JSON if it ends in .json.")
     ],
     model: Annotated[
         MixtureModel,
-        typer.Option(
+        Option(
             help="gaussian: maximum likelihood by EM; bayesian: variational inference, -k being the most components; "
             "mfa: factor analysers, for hundreds of features."
         ),
     ] = MixtureModel.gaussian,
     covariance_type: Annotated[
-        CovarianceType | None, typer.Option(show_default="full", help="Structure of the covariances (not mfa).")
+        CovarianceType | None, Option(show_default="full", help="Structure of the covariances (not mfa).")
     ] = None,
-    n_factors: Annotated[
-        int | None, typer.Option(min=1, show_default="2", help="Factors of each component (mfa).")
-    ] = None,
-    tol: Annotated[
-        float, typer.Option(min=0, help="Stop when an iteration gains less than this, in nats per row.")
-    ] = 1e-3,
+    n_factors: Annotated[int | None, Option(min=1, show_default="2", help="Factors of each component (mfa).")] = None,
+    tol: Annotated[float, Option(min=0, help="Stop when an iteration gains less than this, in nats per row.")] = 1e-3,
     reg_covar: Annotated[
-        float | None, typer.Option(min=0, show_default="1e-6", help="Added to the variances (not mfa).")
+        float | None, Option(min=0, show_default="1e-6", help="Added to the variances (not mfa).")
     ] = None,
-    max_iter: Annotated[int, typer.Option(min=1, help="Most iterations of EM.")] = 100,
+    max_iter: Annotated[int, Option(min=1, help="Most iterations of EM.")] = 100,
     columns: Columns = None,
     skip_bad: SkipBad = False,
     weights_column: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME|PLACE",
             show_default="none",
             help="A column of the same files that holds weights, no feature: 2 is the row twice, 0 the row absent. "
@@ -80,21 +56,21 @@ def fit(
     ] = None,
     standardize: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--standardize",
             help="Bring all columns to mean 0 and variance 1 first, for columns in different units; the model is still "
             "one of the rows as they are.",
         ),
     ] = False,
-    n_init: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
+    n_init: Annotated[int, Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[
-        InitParams, typer.Option(help="How a start is found (mfa: kmeans or random).")
+        InitParams, Option(help="How a start is found (mfa: kmeans or random).")
     ] = InitParams.kmeans,
     seed: Seed = None,
     threads: Threads = None,
     dask: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="ADDRESS",
             show_default="none",
             help="Scheduler of a Dask cluster, such as tcp://host:8786, whose workers read the files in parts; they "
@@ -102,27 +78,27 @@ def fit(
         ),
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0, show_default="no limit", help="Stop after the iteration that ends later.")
+        float | None, Option(min=0, show_default="no limit", help="Stop after the iteration that ends later.")
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             dir_okay=False,
             show_default="none",
             help="File for the state of the fit; the one before is kept as FILE.previous. SIGINT and SIGTERM write it.",
         ),
     ] = None,
     checkpoint_every: Annotated[
-        str, typer.Option(metavar="60s|10", help="Seconds (with an s) or iterations between checkpoints.")
+        str, Option(metavar="60s|10", help="Seconds (with an s) or iterations between checkpoints.")
     ] = "60s",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from --checkpoint, to the same bits; start anew if there is none.")
+        bool, Option("--resume", help="Go on from --checkpoint, to the same bits; start anew if there is none.")
     ] = False,
     progress: Annotated[
-        ProgressKind, typer.Option(help="On stderr: a bar (auto, on terminals), lines, JSON lines or nothing.")
+        ProgressKind, Option(help="On stderr: a bar (auto, on terminals), lines, JSON lines or nothing.")
     ] = ProgressKind.auto,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if the fit did not converge.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="One line per iteration.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 3 if the fit did not converge.")] = False,
+    verbose: Annotated[bool, Option("--verbose", help="One line per iteration.")] = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -136,11 +112,7 @@ def fit(
     check_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     own = _settings_of(model, covariance_type, reg_covar, n_factors)
-    weights = None
-    if weights_column is None:
-        X = open_rows(data, columns, skip_bad)
-    else:
-        X, weights = open_weighted_rows(data, columns, skip_bad, weights_column)
+    X, weights = open_weighted_rows(data, columns, skip_bad, weights_column)
     from .._terminal import progress as show_progress
 
     start = time.perf_counter()
@@ -216,11 +188,7 @@ def _make(model: MixtureModel, standardize: bool, **settings: Any) -> Any:
     """Return the estimator."""
     from .. import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, StandardisedMixture
 
-    kinds = {
-        MixtureModel.gaussian: GaussianMixture,
-        MixtureModel.bayesian: BayesianGaussianMixture,
-        MixtureModel.mfa: MixtureOfFactorAnalyzers,
-    }
+    kinds = {"gaussian": GaussianMixture, "bayesian": BayesianGaussianMixture, "mfa": MixtureOfFactorAnalyzers}
     mixture = kinds[model](**settings)
     return StandardisedMixture(mixture) if standardize else mixture
 

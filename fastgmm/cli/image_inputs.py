@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
@@ -16,23 +17,22 @@ SIDES = ("left", "right", "top", "bottom", "center")
 
 Source = Annotated[
     Path,
-    typer.Argument(
+    Argument(
         exists=True,
         metavar="IMAGES",
         help="A folder of pictures (png, jpg, bmp, gif, webp, tiff; sub-folders too), one picture, or a .npy file of "
         "uint8 or of floats from 0 to 1, of shape (images, height, width) or (images, height, width, channels).",
     ),
 ]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be read.")]
+SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Leave out pictures that cannot be read.")]
 Resize = Annotated[
-    bool,
-    typer.Option("--resize", help="Bring pictures to the model's size: largest centred part, resampled by Lanczos."),
+    bool, Option("--resize", help="Bring pictures to the model's size: largest centred part, resampled by Lanczos.")
 ]
 
 
 def load_images_of(generator: "ImageGenerator", path: Path, resize: bool, skip_unreadable: bool) -> "ImageSet":
     """Read images of the size and colour of the model's."""
-    from ..images.pictures import MixedSizesError, load_images
+    from ..images.pictures import MixedSizesError, load_images, warn_of_unreadable
 
     height, width, *channels = generator.image_shape_
     pictures = path.suffix.lower() != ".npy" or path.is_dir()
@@ -50,23 +50,11 @@ def load_images_of(generator: "ImageGenerator", path: Path, resize: bool, skip_u
     return found
 
 
-def warn_of_unreadable(found: "ImageSet") -> None:
-    """Name what was left out on stderr."""
-    if found.unreadable:
-        from ..exceptions import warn
-        from ..images.pictures import listed
-
-        warn(f"left out what cannot be read: {listed(found.unreadable)}", UserWarning)
-
-
 def load_labels(file: Path, found: "ImageSet") -> npt.NDArray[Any]:
     """Read a label for each image."""
     if found.unreadable:
         raise ValueError("--labels-file names all images, but some cannot be read and were left out; remove them")
-    try:
-        labels = np.load(file, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{file} is not a usable .npy file: {error}; write it with numpy.save") from None
+    labels = _read_array(file, str(file))
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iuU":
         raise ValueError(f"{file} must hold an array of whole numbers or strings, one label per image")
     if labels.shape != (len(found.images),):
@@ -101,10 +89,7 @@ def side(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 def read_mask(file: Path, n_images: int, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Return the mask of a file, of the shape of the images or of one."""
     if file.suffix.lower() == ".npy":
-        try:
-            values = np.load(file, allow_pickle=False)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"mask {file} is not a usable .npy file: {error}; write it with numpy.save") from None
+        values = _read_array(file, f"mask {file}")
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
             raise ValueError(f"mask {file} must hold numbers or booleans")
     else:
@@ -122,6 +107,13 @@ def read_mask(file: Path, n_images: int, shape: tuple[int, ...]) -> npt.NDArray[
     if not hidden.any():
         raise ValueError(f"mask {file} hides nothing: it is zero everywhere")
     return hidden if values.shape in fitting[2:] else _for_channels(hidden, shape)
+
+
+def _read_array(file: Path, name: str) -> Any:
+    try:
+        return np.load(file, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name} is not a usable .npy file: {error}; write it with numpy.save") from None
 
 
 def _for_channels(hidden: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,5 @@
 """Commands on images: fit, generate, inpaint, metrics."""
 
-import secrets
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,25 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
+from typer import Option
 
-from .image_inputs import (
-    SIDES,
-    Resize,
-    SkipUnreadable,
-    Source,
-    counts,
-    folder_labels,
-    load_images_of,
-    load_labels,
-    parse_size,
-    read_mask,
-    shape_text,
-    side,
-    warn_of_unreadable,
-)
-from .image_outputs import ImageForce, ImageOutput, check_images_output, open_images_output
+from . import image_inputs as inputs
+from .image_outputs import AsFloat, ImageForce, ImageOutput, Output
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, check_output, help_of, print_facts
+from .options import AsJson, Force, Model, Seed, Threads, check_output, chosen_seed, help_of, print_facts
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
@@ -38,34 +24,21 @@ _MOST_COMPARED = 5000  # images that `metrics` draws unless told otherwise; eval
 app = typer.Typer(help="Learn the distribution of images; generate, complete and judge them.", no_args_is_help=True)
 
 
-class ImageModel(StrEnum):
-    """Values of --model."""
-
-    mfa = "mfa"
-    full = "full"
-    diag = "diag"
-
-
-class Mode(StrEnum):
-    """Values of --mode."""
-
-    mean = "mean"
-    sample = "sample"
-
-
+ImageModel = StrEnum("ImageModel", ["mfa", "full", "diag"])
+Mode = StrEnum("Mode", ["mean", "sample"])
 Temperature = Annotated[
-    float, typer.Option(min=0, help="What covariances are multiplied by: below 1 more typical images, 0 only means.")
+    float, Option(min=0, help="What covariances are multiplied by: below 1 more typical images, 0 only means.")
 ]
-Noise = Annotated[bool, typer.Option("--noise", help="Add the noise of the pixels that the density includes.")]
+Noise = Annotated[bool, Option("--noise", help="Add the noise of the pixels that the density includes.")]
 
 
 # typer reads the options from the signature, one argument each.
 def fit(
-    source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write (safetensors).")],
+    source: inputs.Source,
+    output: Annotated[Path, Option("-o", "--output", help="The model file to write (safetensors).")],
     components: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "-k",
             "--components",
             min=1,
@@ -75,26 +48,23 @@ def fit(
     ] = None,
     model: Annotated[
         ImageModel,
-        typer.Option(help="mfa: factor analysers of the pixels; full, diag: Gaussians of their principal components."),
+        Option(help="mfa: factor analysers of the pixels; full, diag: Gaussians of their principal components."),
     ] = ImageModel.mfa,
-    factors: Annotated[
-        int | None, typer.Option(min=1, show_default="6", help="Factors of each component (mfa).")
-    ] = None,
+    factors: Annotated[int | None, Option(min=1, show_default="6", help="Factors of each component (mfa).")] = None,
     noise_floor: Annotated[
-        float | None,
-        typer.Option(min=0, show_default="0.001", help="Least noise variance, pixels being from 0 to 1 (mfa)."),
+        float | None, Option(min=0, show_default="0.001", help="Least noise variance, pixels being from 0 to 1 (mfa).")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="WxH",
             help="Width and height in pixels to bring all pictures to: largest centred part, resampled by Lanczos.",
         ),
     ] = None,
-    grey: Annotated[bool, typer.Option("--grey", help="Make colour pictures grey.")] = False,
+    grey: Annotated[bool, Option("--grey", help="Make colour pictures grey.")] = False,
     labels: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--labels/--no-labels",
             show_default="if there are two or more",
             help="Take the sub-folders of the folder as labels, and fit a mixture for each.",
@@ -102,15 +72,13 @@ def fit(
     ] = None,
     labels_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A .npy file with a label for each image, sorted by name."),
+        Option(exists=True, dir_okay=False, help="A .npy file with a label for each image, sorted by name."),
     ] = None,
-    max_iter: Annotated[int, typer.Option(min=1, help="Most iterations of EM.")] = 100,
-    tol: Annotated[
-        float, typer.Option(min=0, help="Stop when an iteration gains less than this, in nats per image.")
-    ] = 0.1,
+    max_iter: Annotated[int, Option(min=1, help="Most iterations of EM.")] = 100,
+    tol: Annotated[float, Option(min=0, help="Stop when an iteration gains less than this, in nats per image.")] = 0.1,
     seed: Seed = None,
     threads: Threads = None,
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: inputs.SkipUnreadable = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -121,17 +89,20 @@ def fit(
     check_output(output, force)
     if labels is not None and labels_file is not None:
         raise typer.BadParameter("goes with neither --labels nor --no-labels", param_hint="--labels-file")
-    settings = _given(n_factors=factors, noise_floor=noise_floor)
+    wanted = {"n_factors": factors, "noise_floor": noise_floor}
+    settings: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if settings and model is not ImageModel.mfa:
         raise typer.BadParameter("--factors and --noise-floor need mfa", param_hint="--model")
-    wanted = None if size is None else parse_size(size)
+    bounds = None if size is None else inputs.parse_size(size)
 
     from ..images import ImageGenerator
-    from ..images.pictures import load_images
+    from ..images.pictures import load_images, warn_of_unreadable
 
-    found = load_images(source, size=wanted, grey=True if grey else None, skip_unreadable=skip_unreadable)
+    found = load_images(source, size=bounds, grey=True if grey else None, skip_unreadable=skip_unreadable)
     warn_of_unreadable(found)
-    given_labels = load_labels(labels_file, found) if labels_file else folder_labels(source, found, labels)
+    given_labels = (
+        inputs.load_labels(labels_file, found) if labels_file else inputs.folder_labels(source, found, labels)
+    )
     start = time.perf_counter()
     generator = ImageGenerator(
         components, model=model.value, tol=tol, max_iter=max_iter, random_state=seed, n_jobs=threads, **settings
@@ -140,8 +111,8 @@ def fit(
     score = generator.score(found.images)
     generator.save(output)
     facts = {
-        **counts(found),
-        "shape": shape_text(generator.image_shape_),
+        **inputs.counts(found),
+        "shape": inputs.shape_text(generator.image_shape_),
         "labels": "none" if given_labels is None else len(generator.classes_),
         "model": model.value,
         "components": len(generator.mixture_.weights_),
@@ -157,17 +128,14 @@ def fit(
 def generate(
     model: Model,
     output: ImageOutput,
-    n_images: Annotated[int, typer.Option("-n", "--n-images", min=1, help="Images to draw.")],
+    n_images: Annotated[int, Option("-n", "--n-images", min=1, help="Images to draw.")],
     label: Annotated[
-        str | None,
-        typer.Option(help="Draw images of this label only; without labels, of the component of this number."),
+        str | None, Option(help="Draw images of this label only; without labels, of the component of this number.")
     ] = None,
     temperature: Temperature = 1.0,
     noise: Noise = False,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first image: parts of one set, drawn apart.")] = 0,
-    as_float: Annotated[
-        bool, typer.Option("--float", help="Write float32 from 0 to 1 instead of uint8 (.npy, .parquet).")
-    ] = False,
+    first: Annotated[int, Option(min=0, help="Number of the first image: parts of one set, drawn apart.")] = 0,
+    as_float: AsFloat = False,
     seed: Seed = None,
     as_json: AsJson = False,
     force: ImageForce = False,
@@ -180,50 +148,41 @@ def generate(
     """
     generator = _load(model)
     shape = generator.image_shape_
-    check_images_output(output, shape, n_images, force=force, as_float=as_float, source=model)
+    target = Output(output, shape, force, as_float)
+    target.check(model, n_images)
     _check_temperature(temperature)
     chosen = None if label is None else _find_label(generator, label)
-    seed = _seed(seed)
+    seed = chosen_seed(seed)
 
     from ..images.output import generated_blocks
 
-    with (
-        exiting_on_signals(),
-        open_images_output(
-            output, n_images, shape, lambda i: f"{first + i:06d}.png", force=force, as_float=as_float
-        ) as write,
-    ):
-        for images in generated_blocks(
-            generator, n_images, chosen, seed, temperature=temperature, noise=noise, first=first
-        ):
+    settings: dict[str, Any] = {"temperature": temperature, "noise": noise, "first": first}
+    with exiting_on_signals(), target.open(n_images, lambda i: f"{first + i:06d}.png") as write:
+        for images in generated_blocks(generator, n_images, chosen, seed, **settings):
             write(images)
-    print_facts({"images": n_images, "shape": shape_text(shape), "seed": seed, "output": output}, as_json)
+    print_facts({"images": n_images, "shape": inputs.shape_text(shape), "seed": seed, "output": output}, as_json)
 
 
 def inpaint(
     model: Model,
-    source: Source,
+    source: inputs.Source,
     mask: Annotated[
         str,
-        typer.Option(
-            metavar="|".join((*SIDES, "FILE")),
+        Option(
+            metavar="|".join((*inputs.SIDES, "FILE")),
             help="What is hidden: a half of the image, the middle half of its width and height (center), or what is "
             "not zero in a .png or .npy file of the size of an image; a .npy file may have a mask for each image.",
         ),
     ],
     output: ImageOutput,
-    mode: Annotated[
-        Mode, typer.Option(help="mean: what is expected of the hidden pixels; sample: a draw.")
-    ] = Mode.mean,
+    mode: Annotated[Mode, Option(help="mean: what is expected of the hidden pixels; sample: a draw.")] = Mode.mean,
     obs_noise: Annotated[
-        float, typer.Option(min=0, help="Variance by which visible pixels are thought to miss the model.")
+        float, Option(min=0, help="Variance by which visible pixels are thought to miss the model.")
     ] = 0.1,
-    resize: Resize = False,
-    as_float: Annotated[
-        bool, typer.Option("--float", help="Write float32 from 0 to 1 instead of uint8 (.npy, .parquet).")
-    ] = False,
+    resize: inputs.Resize = False,
+    as_float: AsFloat = False,
     seed: Seed = None,
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: inputs.SkipUnreadable = False,
     as_json: AsJson = False,
     force: ImageForce = False,
 ) -> None:
@@ -233,27 +192,27 @@ def inpaint(
     """
     generator = _load(model)
     shape = generator.image_shape_
-    check_images_output(output, shape, force=force, as_float=as_float, source=source)
-    if mask not in SIDES and not (Path(mask).is_file() and mask.lower().endswith((".npy", ".png"))):
+    target = Output(output, shape, force, as_float)
+    target.check(source)
+    if mask not in inputs.SIDES and not (Path(mask).is_file() and mask.lower().endswith((".npy", ".png"))):
         raise typer.BadParameter(
-            f"{mask!r} is neither one of {', '.join(SIDES)} nor a .png or .npy file", param_hint="--mask"
+            f"{mask!r} is neither one of {', '.join(inputs.SIDES)} nor a .png or .npy file", param_hint="--mask"
         )
 
     from ..images.pictures import png_names
 
-    found = load_images_of(generator, source, resize, skip_unreadable)
+    found = inputs.load_images_of(generator, source, resize, skip_unreadable)
     n_images = len(found.images)
-    check_images_output(output, shape, n_images, force=force, as_float=as_float, source=source)
-    hidden = side(mask, shape) if mask in SIDES else read_mask(Path(mask), n_images, shape)
-    seed = _seed(seed)
+    target.check(source, n_images)
+    hidden = inputs.side(mask, shape) if mask in inputs.SIDES else inputs.read_mask(Path(mask), n_images, shape)
+    seed = chosen_seed(seed)
     completed = generator.inpaint(found.images, hidden, mode.value, obs_noise=obs_noise, random_state=seed)
-    names = png_names(found.names)
-    with open_images_output(output, n_images, shape, names.__getitem__, force=force, as_float=as_float) as write:
+    with target.open(n_images, png_names(found.names).__getitem__) as write:
         write(completed)
     share = float(hidden.mean())
     facts = {
-        **counts(found),
-        "shape": shape_text(shape),
+        **inputs.counts(found),
+        "shape": inputs.shape_text(shape),
         "hidden": share if as_json else f"{100 * share:.1f} % of the pixels",
         "mode": mode.value,
         **({"seed": seed} if mode is Mode.sample else {}),
@@ -264,19 +223,19 @@ def inpaint(
 
 def metrics(
     model: Model,
-    train: Annotated[Path, typer.Option(exists=True, help="The images that the model was fitted to, as `fit` takes.")],
-    held_out: Annotated[Path, typer.Option(exists=True, help="Other images of the same kind.")],
+    train: Annotated[Path, Option(exists=True, help="The images that the model was fitted to, as `fit` takes.")],
+    held_out: Annotated[Path, Option(exists=True, help="Other images of the same kind.")],
     n_images: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "-n", "--n-images", min=2, show_default=f"as held out, at most {_MOST_COMPARED}", help="Images to draw."
         ),
     ] = None,
     temperature: Temperature = 1.0,
     noise: Noise = False,
-    resize: Resize = False,
+    resize: inputs.Resize = False,
     seed: Seed = None,
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: inputs.SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw images and compare them with training and held-out ones; the baseline is what held-out images reach.
@@ -288,8 +247,8 @@ def metrics(
     generator = _load(model)
     _check_temperature(temperature)
     sets = {
-        "train": load_images_of(generator, train, resize, skip_unreadable),
-        "held_out": load_images_of(generator, held_out, resize, skip_unreadable),
+        "train": inputs.load_images_of(generator, train, resize, skip_unreadable),
+        "held_out": inputs.load_images_of(generator, held_out, resize, skip_unreadable),
     }
 
     from ..images.pictures import to_bytes
@@ -297,7 +256,7 @@ def metrics(
     from ..metrics import evaluate
 
     has_levels = all(found.images.dtype == np.uint8 for found in sets.values())
-    seed = _seed(seed)
+    seed = chosen_seed(seed)
     size = n_images or min(len(sets["held_out"].images), _MOST_COMPARED)
     drawn: npt.NDArray[Any] = generator.generate(size, random_state=seed, temperature=temperature, noise=noise)
     # All on the scale and with the levels that the density is about: (k + u) / 256 for uint8.
@@ -331,14 +290,6 @@ def _find_label(generator: "ImageGenerator", text: str) -> Any:
 def _check_temperature(temperature: float) -> None:
     if not np.isfinite(temperature):
         raise typer.BadParameter(f"{temperature} is not finite", param_hint="--temperature")
-
-
-def _seed(seed: int | None) -> int:
-    return secrets.randbits(32) if seed is None else seed
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _bits(score: float, images: npt.NDArray[Any]) -> Mapping[str, float]:

@@ -13,15 +13,7 @@ from typing import Any
 import typer
 
 NOT_CONVERGED = 3
-
-
-class ProgressKind(StrEnum):
-    """Values of --progress."""
-
-    auto = "auto"
-    plain = "plain"
-    json = "json"
-    none = "none"
+ProgressKind = StrEnum("ProgressKind", ["auto", "plain", "json", "none"])
 
 
 def parse_every(text: str) -> float | int:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
 
@@ -18,7 +19,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
 
 def convert(
     model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .json.")],
+    output: Annotated[Path, Option("-o", "--output", help="The file to write: .safetensors or .json.")],
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:

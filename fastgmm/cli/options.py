@@ -3,25 +3,29 @@
 import inspect
 import json
 import math
+import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-Model = Annotated[
-    Path,
-    typer.Argument(exists=True, dir_okay=False, help="A model file, as `fit` or `convert` writes it."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-Seed = Annotated[int | None, typer.Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
-Threads = Annotated[int | None, typer.Option(min=1, show_default="all that the process may use", help="Threads.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Model = Annotated[Path, Argument(exists=True, dir_okay=False, help="A model file, as `fit` or `convert` writes it.")]
+Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
+Seed = Annotated[int | None, Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
+Threads = Annotated[int | None, Option(min=1, show_default="all that the process may use", help="Threads.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of a table.")]
 
 
 def help_of(command: Any) -> str:
     """Return the description of a command, its paragraphs in one line each, to be broken where the terminal ends."""
     paragraphs = (inspect.getdoc(command) or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def chosen_seed(seed: int | None) -> int:
+    """Return the seed, a random one for None: it is printed, so that the same can be drawn again."""
+    return secrets.randbits(32) if seed is None else seed
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -42,18 +46,16 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> str:
 
 
 def print_facts(facts: dict[str, Any], as_json: bool) -> None:
-    """Print facts as a table, or as one JSON object in which numbers are exact and those that are not finite null."""
+    """Print facts as a table, or as one JSON object in which numbers are exact and those that are not finite null.
+
+    The table has a line for each; values from files cannot send control characters to the terminal.
+    """
     if as_json:
         print(json.dumps(_plain(facts), default=str, allow_nan=False))
         return
-    print_table({name: _shown(value) for name, value in facts.items()})
-
-
-def print_table(facts: dict[str, Any]) -> None:
-    """Print one `name  value` line each; values from files cannot send control characters to the terminal."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        text = f"{name:<{width}}  {value}"
+        text = f"{name:<{width}}  {_shown(value)}"
         print(text if text.isprintable() else ascii(text))
 
 

@@ -5,50 +5,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
-from .rows import Columns, SkipBad, open_rows, parse_columns
+from .rows import Columns, SkipBad, load_mixture, open_rows, parse_columns
 
 if TYPE_CHECKING:
     from ..rows.source import Source
 
 SUFFIXES = (".png", ".svg", ".pdf")
-
-
-class PlotKind(StrEnum):
-    """Values of --kind."""
-
-    ellipses = "ellipses"
-    density = "density"
-    convergence = "convergence"
-    responsibilities = "responsibilities"
+PlotKind = StrEnum("PlotKind", ["ellipses", "density", "convergence", "responsibilities"])
 
 
 def plot(
     model: Model,
     data: Annotated[
-        str | None, typer.Argument(help="Rows to draw: files, a folder or a pattern, as `fit` takes them.")
+        str | None, Argument(help="Rows to draw: files, a folder or a pattern, as `fit` takes them.")
     ] = None,
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write: .png, .svg or .pdf.")],
+    output: Annotated[Path, Option("-o", "--output", help="The picture to write: .png, .svg or .pdf.")],
     kind: Annotated[
         PlotKind,
-        typer.Option(
+        Option(
             help="ellipses, density: the mixture in two features, or in one as curves; convergence: the bound against "
             "the iterations; responsibilities: how sure the components of DATA are."
         ),
     ] = PlotKind.ellipses,
     features: Annotated[
         str | None,
-        typer.Option(metavar="A[,B]", show_default="the first two", help="One or two features, by name or by place."),
+        Option(metavar="A[,B]", show_default="the first two", help="One or two features, by name or by place."),
     ] = None,
     levels: Annotated[
         str | None,
-        typer.Option(metavar="P,Q,...", show_default="0.5,0.9,0.99", help="Shares that ellipses or contours hold."),
+        Option(metavar="P,Q,...", show_default="0.5,0.9,0.99", help="Shares that ellipses or contours hold."),
     ] = None,
     max_points: Annotated[
-        int | None,
-        typer.Option(min=1, show_default="some thousand", help="Rows of DATA to draw, chosen at random."),
+        int | None, Option(min=1, show_default="some thousand", help="Rows of DATA to draw, chosen at random.")
     ] = None,
     columns: Columns = None,
     skip_bad: SkipBad = False,
@@ -62,13 +54,10 @@ def plot(
     suffix = check_suffix(output, SUFFIXES)
     check_output(output, force)
     shares = _check_options(kind, data, features, levels, max_points)
-    from ..loading import load
     from ..plot import ConvergenceDisplay, MixtureDisplay, ResponsibilitiesDisplay
     from ..rows.atomic import replace_atomically
 
-    mixture = load(model)
-    if hasattr(mixture, "image_shape_"):
-        raise ValueError(f"model file {model}: holds images, not rows; see fastgmm images --help")
+    mixture = load_mixture(model)
     X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture)
     chosen = parse_columns(features)
     display: Any

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from typer import Argument, Option
 
 from .options import check_output
 
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="The rows: a .npy, CSV, Parquet, HDF5 or Zarr file ('file.h5::name' for one of several arrays), a folder "
         "of such files, or a pattern in quotes ('data/*.parquet')."
     ),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(metavar="A,B,...", show_default="all", help="Columns to read, by name or by place from 0, in order."),
+    Option(metavar="A,B,...", show_default="all", help="Columns to read, by name or by place from 0, in order."),
 ]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
+    bool, Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
 ]
 
 
@@ -54,9 +55,11 @@ def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = Non
 
 
 def open_weighted_rows(
-    data: str, columns: str | None, skip_bad: bool, weights_column: str
-) -> tuple["Source", np.ndarray[Any, Any]]:
-    """Open files as a source, with the weights of the rows in one of their columns."""
+    data: str, columns: str | None, skip_bad: bool, weights_column: str | None
+) -> tuple["Source", np.ndarray[Any, Any] | None]:
+    """Open files as a source, with the weights of the rows, if there is a column of them."""
+    if weights_column is None:
+        return open_rows(data, columns, skip_bad), None
     from ..rows.wrappers import open_weighted
 
     _check_data(data)
@@ -71,6 +74,17 @@ def _check_data(data: str) -> None:
 
     if not (split_name(data)[0].exists() or any(mark in data for mark in "*?[")):
         raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
+
+
+def load_mixture(path: Path, threads: int | None = None) -> Any:
+    """Load a model of rows, to be used with so many threads."""
+    from ..loading import load
+
+    mixture = load(path)
+    if hasattr(mixture, "image_shape_"):
+        raise ValueError(f"model file {path}: holds images, not rows; see fastgmm images --help")
+    getattr(mixture, "mixture", mixture).n_jobs = threads
+    return mixture
 
 
 def check_rows_output(path: Path, force: bool) -> None:

@@ -1,14 +1,14 @@
 """Commands that apply a model to rows, or draw rows from it: predict, score, sample."""
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, print_facts
-from .rows import Columns, Data, SkipBad, check_rows_output, facts_of, open_rows
+from .options import AsJson, Force, Model, Seed, Threads, chosen_seed, print_facts
+from .rows import Columns, Data, SkipBad, check_rows_output, facts_of, load_mixture, open_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 
@@ -16,8 +16,8 @@ _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 def predict(
     model: Model,
     data: Data,
-    output: Annotated[Path, typer.Option("-o", "--output", help=_WRITTEN)],
-    proba: Annotated[bool, typer.Option("--proba", help="Probabilities of all components instead of labels.")] = False,
+    output: Annotated[Path, Option("-o", "--output", help=_WRITTEN)],
+    proba: Annotated[bool, Option("--proba", help="Probabilities of all components instead of labels.")] = False,
     columns: Columns = None,
     skip_bad: SkipBad = False,
     threads: Threads = None,
@@ -26,7 +26,7 @@ def predict(
 ) -> None:
     """Write the most probable component of each row, or the probability of each component, block by block."""
     check_rows_output(output, force)
-    mixture = _load(model, threads)
+    mixture = load_mixture(model, threads)
     source = open_rows(data, columns, skip_bad, mixture)
     from .. import batch
 
@@ -42,7 +42,7 @@ def score(
     data: Data,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
+        Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
     ] = None,
     columns: Columns = None,
     skip_bad: SkipBad = False,
@@ -53,7 +53,7 @@ def score(
     """Print the log-likelihood of rows under a model, in nats, and write each row's if asked to."""
     if output is not None:
         check_rows_output(output, force)
-    mixture = _load(model, threads)
+    mixture = load_mixture(model, threads)
     source = open_rows(data, columns, skip_bad, mixture)
     from .. import batch
 
@@ -70,10 +70,10 @@ def score(
 
 def sample(
     model: Model,
-    n_samples: Annotated[int, typer.Option("-n", "--n-samples", min=1, help="Rows to draw.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=_WRITTEN)],
-    labels: Annotated[bool, typer.Option("--labels", help="Add each row's component as a column (.parquet).")] = False,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first row: parts of one set, drawn apart.")] = 0,
+    n_samples: Annotated[int, Option("-n", "--n-samples", min=1, help="Rows to draw.")],
+    output: Annotated[Path, Option("-o", "--output", help=_WRITTEN)],
+    labels: Annotated[bool, Option("--labels", help="Add each row's component as a column (.parquet).")] = False,
+    first: Annotated[int, Option(min=0, help="Number of the first row: parts of one set, drawn apart.")] = 0,
     seed: Seed = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -85,21 +85,11 @@ def sample(
     check_rows_output(output, force)
     if labels and output.suffix.lower() == ".npy":
         raise typer.BadParameter("only a .parquet file has a column for them", param_hint="--labels")
-    mixture = _load(model, None)
+    mixture = load_mixture(model)
     from .. import batch
 
-    seed = secrets.randbits(32) if seed is None else seed
+    seed = chosen_seed(seed)
     with exiting_on_signals():
         batch.sample(mixture, n_samples, output, random_state=seed, labels=labels, first=first, overwrite=force)
     n_features = mixture.means_.shape[1]
     print_facts({"rows": n_samples, "features": n_features, "seed": seed, "output": output}, as_json)
-
-
-def _load(path: Path, threads: int | None) -> Any:
-    from ..loading import load
-
-    mixture = load(path)
-    if hasattr(mixture, "image_shape_"):
-        raise ValueError(f"model file {path}: holds images, not rows; see fastgmm images --help")
-    getattr(mixture, "mixture", mixture).n_jobs = threads
-    return mixture

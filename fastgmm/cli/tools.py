@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import typer
+from typer import Option
 
 from .fit import CovarianceType, InitParams
 from .options import AsJson, print_facts
@@ -51,16 +51,15 @@ def warmup(as_json: AsJson = False) -> None:
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", file_okay=False, help="Folder for digits.png and report.md.")
-    ] = Path("fastgmm-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
-    rows: Annotated[int, typer.Option(min=1000, help="Rows of the large fit.")] = 2_000_000,
+    output: Annotated[Path, Option("--output", file_okay=False, help="Folder for digits.png and report.md.")] = Path(
+        "fastgmm-demo"
+    ),
+    seed: Annotated[int, Option(min=0, help="Seed of the random numbers.")] = 0,
+    rows: Annotated[int, Option(min=1000, help="Rows of the large fit.")] = 2_000_000,
 ) -> None:
     """Learn handwritten digits and draw new ones; then fit millions of rows and compare with the truth.
 
-    Writes digits.png (real and generated digits side by side) and report.md; takes under a minute on two
-    cores.
+    Writes digits.png (real and generated digits side by side) and report.md; takes under a minute on two cores.
     """
     from .demo import run_demo
 

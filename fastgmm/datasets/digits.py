@@ -9,8 +9,8 @@ import numpy.typing as npt
 def load_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Load 1,797 real handwritten digits of 8 x 8 pixels.
 
-    They are the test part of "Optical Recognition of Handwritten Digits", 43 people's digits scanned and
-    reduced to counts 0 to 16 of dark pixels in each 4 x 4 cell; licence CC BY 4.0, text beside the data.
+    They are the test part of "Optical Recognition of Handwritten Digits", 43 people's digits scanned and reduced to
+    counts 0 to 16 of dark pixels in each 4 x 4 cell; licence CC BY 4.0, text beside the data.
 
     Returns
     -------
@@ -19,8 +19,10 @@ def load_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     labels : ndarray of shape (1797,), int64
         The digit written, 0 to 9.
 
-    References ---------- E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI
-    Machine Learning Repository, https://doi.org/10.24432/C50P49
+    References
+    ----------
+    E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
+    https://doi.org/10.24432/C50P49
 
     Examples
     --------
@@ -29,8 +31,6 @@ def load_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     >>> images.shape, labels[:4].tolist()
     ((1797, 8, 8), [0, 1, 2, 3])
     """
-    with (
-        files("fastgmm.datasets").joinpath("digits.npz").open("rb") as file,
-        np.load(file, allow_pickle=False) as stored,
-    ):
+    path = files("fastgmm.datasets").joinpath("digits.npz")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return stored["images"] / 16.0, stored["labels"].astype(np.int64)

@@ -64,10 +64,6 @@ def make_mixture(
     random_state : int, numpy.random.Generator or None, default=None
         Seed; None draws other data at every call.
 
-    Returns
-    -------
-    SyntheticMixture
-
     Raises
     ------
     ValueError

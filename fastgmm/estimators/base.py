@@ -16,7 +16,7 @@ from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, check_sample_weight, raise_nonfinite
 from .saving import Saveable
-from .sklearn_base import NotFittedError, check_feature_names, check_n_features
+from .sklearn_base import NotFittedError, check_feature_names, check_n_features, compare_names
 
 FILLS = ("mean", "sample")
 
@@ -43,19 +43,9 @@ class MixtureEstimator(Saveable):
             is_array = isinstance(source, ArraySource) and not isinstance(X, Source)
             check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
         else:
-            self._check_names(source.names, reset=reset)
+            compare_names(self, source.names, reset=reset)
         check_n_features(self, np.empty((0, source.n_features)), reset=reset)
         return source
-
-    def _check_names(self, names: list[str], *, reset: bool) -> None:
-        """Remember the names of a source's columns, or compare them with those of the fit."""
-        if reset:
-            self.feature_names_in_ = np.array(names, dtype=object)
-        elif names != list(getattr(self, "feature_names_in_", names)):
-            raise ValueError(
-                f"The feature names should match those that were passed during fit: {list(self.feature_names_in_)}. "
-                f"Got {names}."
-            )
 
     @contextmanager
     def _naming_nonfinite(self, source: Source, may_miss: bool) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The Bayesian Gaussian mixture estimator: scikit-learn's interface on the compiled engine."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any, Self
@@ -30,11 +31,11 @@ from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 
 CONSTRAINTS = COVARIANCE_CONSTRAINTS | {
     "weight_concentration_prior_type": [check.one_of(*WEIGHT_PRIORS)],
-    "weight_concentration_prior": [check.NONE, check.positive()],
-    "mean_precision_prior": [check.NONE, check.positive()],
+    "weight_concentration_prior": [check.NONE, check.POSITIVE],
+    "mean_precision_prior": [check.NONE, check.POSITIVE],
     "mean_prior": [check.NONE, check.ARRAY_LIKE],
-    "degrees_of_freedom_prior": [check.NONE, check.positive()],
-    "covariance_prior": [check.NONE, check.ARRAY_LIKE, check.positive()],
+    "degrees_of_freedom_prior": [check.NONE, check.POSITIVE],
+    "covariance_prior": [check.NONE, check.ARRAY_LIKE, check.POSITIVE],
 }
 
 
@@ -180,8 +181,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether the arrays that predictions need are there."""
-        needed = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
-        return super().__sklearn_is_fitted__() and all(hasattr(self, name) for name in needed)
+        return super().__sklearn_is_fitted__() and all(hasattr(self, f"{name}_") for name in POSTERIOR)
 
     def _pack(self, path: StrPath) -> Packed:
         self._check_is_fitted()
@@ -200,21 +200,13 @@ class BayesianGaussianMixture(CovarianceEstimator):
         mixture, arrays, kind = file.mixture, file.arrays, file.weight_prior
         settings["weight_concentration_prior_type"] = kind
         self = cls(n_components=len(mixture.weights), covariance_type=mixture.covariance_type, **settings)
-        posterior = MixturePosterior(
-            mixture.weights,
-            mixture.means,
-            mixture.precisions_cholesky,
-            mixture.covariance_type,
-            mixture.covariances,
-            weight_concentration=arrays["weight_concentration"],
-            mean_precision=arrays["mean_precision"],
-            degrees_of_freedom=arrays["degrees_of_freedom"],
-        )
+        known: dict[str, Any] = vars(mixture) | {name: arrays[name] for name in POSTERIOR}
+        del known["metadata"]
         concentration, mean_precision, dof = (float(arrays[f"{name}_prior"]) for name in POSTERIOR)
         used = MixturePrior(
             WEIGHT_PRIORS[kind], concentration, mean_precision, arrays["mean_prior"], dof, arrays["covariance_prior"]
         )
-        self._set_posterior(posterior, used, mixture.dtype)
+        self._set_posterior(MixturePosterior(**known), used, mixture.dtype)
         unpack_facts(self, reader)
         return self
 
@@ -230,14 +222,15 @@ class BayesianGaussianMixture(CovarianceEstimator):
 
     def _plan(self, problem: MixtureProblem) -> FitPlan:
         """Variational inference from the posterior of `init_params`."""
-        prior = self._prior(problem)
+        prior, ridge = self._prior(problem), float(self.reg_covar)
         rng = check.check_random_state(self.random_state)
 
         def start() -> MixtureParameters:
             statistics, _ = initial_statistics(problem, self.init_params, rng)
-            return posterior_of(prior, statistics, problem.covariance_type, float(self.reg_covar))
+            return posterior_of(prior, statistics, problem.covariance_type, ridge)
 
-        return FitPlan(start, partial(VariationalIteration, prior=prior), rng, self._objective(), prior)
+        iterate = partial(VariationalIteration, prior=prior, ridge=ridge)
+        return FitPlan(start, iterate, rng, self._objective(), prior)
 
     def _prior(self, problem: MixtureProblem) -> MixturePrior:
         """The hyperparameters: what the user gave, checked, and what the rows say in place of None."""
@@ -245,7 +238,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
         concentration, precision = self.weight_concentration_prior, self.mean_precision_prior
         mean = problem.columns.mean
         if self.mean_prior is not None:
-            mean = check.check_vector(self.mean_prior, n_features, "means")
+            mean = check.check_means(self.mean_prior, n_features)
         dof = self.degrees_of_freedom_prior
         if dof is not None and dof <= n_features - 1:
             raise ValueError(
@@ -274,8 +267,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
                 f"{total:g}; scale sample_weight or pass covariance_prior."
             )
         return structure.sample_covariance(
-            problem.columns.variance * (total / (total - 1)),
-            lambda: problem.data_pass().data_scatter() / (total - 1),
+            problem.columns.variance * (total / (total - 1)), lambda: problem.data_pass().data_scatter() / (total - 1)
         )
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: MixtureProblem) -> None:
@@ -297,19 +289,8 @@ class BayesianGaussianMixture(CovarianceEstimator):
 
     def _parameters(self) -> MixturePosterior:
         mixture = super()._parameters()
-        concentration = np.asarray(self.weight_concentration_, np.float64)
-        mean_precision = np.asarray(self.mean_precision_, np.float64)
-        dof = np.asarray(self.degrees_of_freedom_, np.float64)
+        posterior: dict[str, Any] = {name: np.asarray(getattr(self, f"{name}_"), np.float64) for name in POSTERIOR}
         weights = WEIGHT_PRIORS[self.weight_concentration_prior_type]
-        log_weights = expected_log_weights(weights, concentration, mean_precision, dof, mixture.means.shape[1])
-        return MixturePosterior(
-            mixture.weights,
-            mixture.means,
-            mixture.precisions_cholesky,
-            self.covariance_type,
-            None,
-            log_weights,
-            weight_concentration=concentration,
-            mean_precision=mean_precision,
-            degrees_of_freedom=dof,
-        )
+        concentration, precision, dof = posterior.values()
+        log_weights = expected_log_weights(weights, concentration, precision, dof, mixture.means.shape[1])
+        return MixturePosterior(**vars(replace(mixture, log_weights=log_weights)), **posterior)

@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.covariance import STRUCTURES
+from ..model.covariance import STRUCTURES, covariances_of
 from ..model.parameters import MixtureParameters
 from ..model.scoring import GaussianDensity
 from ..optimization.em import EMResult
-from ..validation import one_of, real
+from ..validation import AT_LEAST_0, one_of
 from .fit_warnings import warn_about_result
 from .fitting import COMMON_CONSTRAINTS, EMEstimator, FitPlan
 
-COVARIANCE_CONSTRAINTS = COMMON_CONSTRAINTS | {
-    "reg_covar": [real(0.0)],
-    "covariance_type": [one_of(*STRUCTURES)],
-}
+COVARIANCE_CONSTRAINTS = COMMON_CONSTRAINTS | {"reg_covar": [AT_LEAST_0], "covariance_type": [one_of(*STRUCTURES)]}
 
 
 class CovarianceEstimator(EMEstimator):
@@ -66,9 +63,8 @@ class CovarianceEstimator(EMEstimator):
         """Set the arrays that every mixture has."""
         structure = STRUCTURES[parameters.covariance_type]
         factors = parameters.precisions_cholesky
-        covariances = structure.covariances(factors) if parameters.covariances is None else parameters.covariances
         self.weights_ = parameters.weights.astype(dtype)
         self.means_ = parameters.means.astype(dtype)
-        self.covariances_ = covariances.astype(dtype)
+        self.covariances_ = covariances_of(parameters).astype(dtype)
         self.precisions_cholesky_ = factors.astype(dtype)
         self.precisions_ = structure.precisions(factors).astype(dtype)

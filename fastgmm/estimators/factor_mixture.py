@@ -29,13 +29,13 @@ from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 from .sklearn_base import InvalidParameterError
 
 PRIOR_SHARE = 0.3  # of a column's variance, the mode of the noise under noise_prior='auto'
-OBS_NOISE = [check.real(0.0)]
+OBS_NOISE = [check.AT_LEAST_0]
 FIRST_SETTINGS = ("noise_type", "shared_noise", "noise_floor", "obs_noise")
 CONSTRAINTS = COMMON_CONSTRAINTS | {
     "n_factors": [check.integer(1)],
     "noise_type": [check.one_of("diagonal", "isotropic")],
     "shared_noise": check.BOOLEAN,
-    "noise_floor": [check.positive()],
+    "noise_floor": [check.POSITIVE],
     "noise_prior": [check.NONE, check.one_of("auto"), check.ARRAY_LIKE],
     "obs_noise": OBS_NOISE,
     "init_params": [check.one_of("kmeans", "random"), check.ARRAY_LIKE],

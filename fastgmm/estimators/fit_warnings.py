@@ -131,6 +131,4 @@ def name_column(error: SingularCovarianceError, names: Names, dtype: Any) -> Sin
         message = f"{message.rstrip('.')} ({names[error.column]!r})."
     if np.dtype(dtype) == np.float32:
         message += " The numerical accuracy can also be improved by passing float64 data instead of float32."
-    named = SingularCovarianceError(message)
-    named.component, named.column = error.component, error.column
-    return named
+    return SingularCovarianceError(message, component=error.component, column=error.column)

@@ -34,7 +34,7 @@ from .sklearn_conversion import to_sklearn
 
 COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
     "n_components": [check.integer(1)],
-    "tol": [check.real(0.0)],
+    "tol": [check.AT_LEAST_0],
     "max_iter": [check.integer(0)],
     "n_init": [check.integer(1)],
     "init_params": [check.one_of(*METHODS), check.CALLABLE, check.ARRAY_LIKE],
@@ -47,9 +47,9 @@ COMMON_CONSTRAINTS: dict[str, list[check.Constraint]] = {
         check.Constraint("a callable, an object with a method begin, iteration or end", is_callback),
         check.NONE,
     ],
-    "max_seconds": [check.real(0.0), check.NONE],
+    "max_seconds": [check.AT_LEAST_0, check.NONE],
     "checkpoint": [check.PATH, check.NONE],
-    "checkpoint_every": [check.integer(1), check.seconds()],
+    "checkpoint_every": [check.integer(1), check.SECONDS],
     "resume": check.BOOLEAN,
 }
 

@@ -38,15 +38,15 @@ CONSTRAINTS = COVARIANCE_CONSTRAINTS | {
     "weights_init": [check.ARRAY_LIKE, check.NONE],
     "means_init": [check.ARRAY_LIKE, check.NONE],
     "precisions_init": [check.ARRAY_LIKE, check.NONE],
-    "reg_covar": [check.or_auto(check.real(0.0))],
+    "reg_covar": [check.or_auto(check.AT_LEAST_0)],
     "solver": [check.one_of(*SOLVERS)],
     "solver_options": [check.DICT, check.NONE],
     "prior": [check.one_of("conjugate"), check.Constraint("a ConjugatePrior", is_prior), check.NONE],
     "missing": [check.one_of("raise", "em")],
     "semi_supervised": check.BOOLEAN,
     "fixed": [check.DICT, check.NONE],
-    "noise": [check.NONE, *check.BOOLEAN, check.share(), check.ARRAY_LIKE],
-    "covariance_floor": [check.real(0.0)],
+    "noise": [check.NONE, *check.BOOLEAN, check.SHARE, check.ARRAY_LIKE],
+    "covariance_floor": [check.AT_LEAST_0],
     "on_singular": [check.one_of("raise", "regularize", "restart")],
     "acceleration": [check.one_of(*ACCELERATIONS), check.NONE],
 }
@@ -267,12 +267,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
 
     @classmethod
     def from_parameters(
-        cls,
-        weights: ArrayLike,
-        means: ArrayLike,
-        covariances: ArrayLike,
-        covariance_type: str = "full",
-        **params: Any,
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full", **params: Any
     ) -> Self:
         """Return a mixture with these parameters, ready to predict and sample.
 
@@ -321,12 +316,10 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
             resolve_fixed(self.fixed, self.covariance_type, file.means.shape, "noise" in file.metadata)
         except ValueError as error:
             fail(reader.path, str(error))
-        parameters = MixtureParameters(
-            file.weights, file.means, file.precisions_cholesky, file.covariance_type, file.covariances
-        )
+        parameters: MixtureParameters = file
         if "noise" in file.metadata:
             noise, weights = load_noise(reader.path, file)
-            parameters = replace(parameters, weights=weights, noise=noise)
+            parameters = replace(file, weights=weights, noise=noise)
             if not settings:
                 self.noise = noise.bounds
         self._set_mixture(parameters, file.dtype)
@@ -334,7 +327,6 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         return self
 
     def _n_parameters(self) -> int:
-        """Number of free parameters."""
         n_components, n_features = self.means_.shape
         structure, noise = _structure(self.covariance_type), hasattr(self, "noise_weight_")
         held = resolve_fixed(self.fixed, self.covariance_type, (n_components, n_features), noise)
@@ -375,7 +367,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
 
     def _plan(self, problem: MixtureProblem) -> FitPlan:
         """The solver, from the user's start completed by `init_params`."""
-        user = user_start(self, problem.source.n_features)
+        given = user_start(self, problem.source.n_features)
         rng = check.check_random_state(self.random_state)
         m_step: MStep = problem.maximise
         if self.on_singular == "restart":
@@ -384,7 +376,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         def start() -> MixtureParameters:
             if isinstance(m_step, Reseeding):
                 m_step.begin()
-            return initial_parameters(problem, self.init_params, user, rng, m_step, alone=self.max_iter == 0)
+            return initial_parameters(problem, self.init_params, given, rng, m_step, alone=self.max_iter == 0)
 
         return FitPlan(start, solver_iteration(self, problem, rng), rng, self._objective(), m_step=m_step)
 
@@ -407,10 +399,6 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
 
 def _structure(covariance_type: str) -> CovarianceStructure:
     """Look a covariance type up; InvalidParameterError for an unknown one."""
-    check.check_parameters(
-        "GaussianMixture",
-        {"covariance_type": covariance_type},
-        {"covariance_type": CONSTRAINTS["covariance_type"]},
-        InvalidParameterError,
-    )
+    given, allowed = {"covariance_type": covariance_type}, {"covariance_type": CONSTRAINTS["covariance_type"]}
+    check.check_parameters("GaussianMixture", given, allowed, InvalidParameterError)
     return STRUCTURES[covariance_type]

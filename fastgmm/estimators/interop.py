@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Self
 
 from .bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -16,10 +16,7 @@ from .sklearn_conversion import KEPT, parameter_names, sklearn_class, sklearn_mi
 
 logger = logging.getLogger("fastgmm")
 
-OWN_CLASSES: dict[str, type[Any]] = {
-    "GaussianMixture": GaussianMixture,
-    "BayesianGaussianMixture": BayesianGaussianMixture,
-}
+OWN_CLASSES: dict[str, type[Any]] = {own.__name__: own for own in (GaussianMixture, BayesianGaussianMixture)}
 # What a subclass of scikit-learn's classes may override to change how it fits and scores.
 FIT_HOOKS = (
     *("_check_parameters", "_initialize_parameters", "_initialize", "_e_step", "_m_step", "_compute_lower_bound"),
@@ -100,9 +97,7 @@ class SklearnPatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         unpatch_sklearn()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..optimization.checkpoint import CheckpointKeeper, Resumed
 from ..optimization.solvers import SOLVERS
 from ..rows.summary import ColumnSummary
+from ..storage.checkpoint import check_replaceable
 from ..validation import check_random_state, is_int, is_real
 
 # What may differ between a fit and the one that goes on from its checkpoint; max_iter has a rule of its own.
@@ -44,7 +45,7 @@ def make_keeper(model: Any, problem: Any) -> CheckpointKeeper | None:
     keeper = CheckpointKeeper(model.checkpoint, every, fingerprint, check_random_state(model.random_state))
     found = keeper.read() if model.resume else None
     if found is None:
-        keeper.check_replaceable()
+        check_replaceable(model.checkpoint)
         return keeper
     theirs, resumed = found
     _compare(fspath(model.checkpoint), theirs, fingerprint, resumed)

@@ -15,7 +15,20 @@ __all__ = [
     "NotFittedError",
     "check_feature_names",
     "check_n_features",
+    "compare_names",
 ]
+
+
+def compare_names(estimator: Any, names: list[str], *, reset: bool) -> None:
+    """Remember the names of the columns, or compare them with those of the fit."""
+    if reset:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+    elif names != list(getattr(estimator, "feature_names_in_", names)):
+        raise ValueError(
+            f"The feature names should match those that were passed during fit: {list(estimator.feature_names_in_)}. "
+            f"Got {names}."
+        )
+
 
 try:
     from sklearn.base import BaseEstimator, DensityMixin
@@ -84,20 +97,12 @@ except ImportError:
             )
 
     def check_feature_names(estimator: Any, X: Any, *, reset: bool) -> None:
-        """Remember the names of the columns, or compare them with those of the fit."""
+        """`compare_names` for whatever may have columns."""
         columns = getattr(X, "columns", None)
-        names = None
-        if columns is not None and all(isinstance(name, str) for name in columns):
-            names = np.array(list(columns), dtype=object)
         if reset:
             estimator.__dict__.pop("feature_names_in_", None)
-            if names is not None:
-                estimator.feature_names_in_ = names
-        elif names is not None and list(names) != list(getattr(estimator, "feature_names_in_", names)):
-            raise ValueError(
-                f"The feature names should match those that were passed during fit: "
-                f"{list(estimator.feature_names_in_)}. Got {list(names)}."
-            )
+        if columns is not None and all(isinstance(name, str) for name in columns):
+            compare_names(estimator, list(columns), reset=reset)
 
 else:
 

@@ -7,8 +7,6 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {"GaussianMixture": "_gaussian_mixture", "BayesianGaussianMixture": "_bayesian_mixture"}  # in sklearn.mixture
-
-
 KEPT = "_fastgmm_params"  # on a scikit-learn estimator: our parameters that it has no place for
 
 

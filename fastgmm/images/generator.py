@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -131,10 +132,6 @@ class ImageGenerator(Saveable):
             One mixture is fitted to the images of each label; their frequencies are the prior.
         mask : array-like of bool, of the shape of the images or of one, optional
             True where a pixel is hidden ("mfa"): what the model learns from is the visible ones alone.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -377,18 +374,8 @@ class ImageGenerator(Saveable):
         return self
 
     def _settings(self, num_classes: int | None) -> FitSettings:
-        return FitSettings(
-            self.n_components if num_classes is None else num_classes,
-            self.n_factors,
-            self.noise_floor,
-            self.noise_prior,
-            self.pca_components,
-            self.reg_covar,
-            self.tol,
-            self.max_iter,
-            self.n_init,
-            self.n_jobs,
-        )
+        settings = FitSettings(**{field.name: getattr(self, field.name) for field in fields(FitSettings)})
+        return settings if num_classes is None else replace(settings, n_components=num_classes)
 
     def _parameters(self, label: Any) -> FactorParameters:
         """The mixture's parameters, only with the components of `label` if there is one."""

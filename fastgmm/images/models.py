@@ -49,6 +49,11 @@ class FitSettings:
         """What both estimators are given."""
         return {name: getattr(self, name) for name in ("tol", "max_iter", "n_init", "n_jobs")}
 
+    def fitted(self, kind: Any, rows: Rows, rng: np.random.Generator, **own: Any) -> Any:
+        """A mixture of this kind, with settings of its own, fitted to rows."""
+        seed = int(rng.integers(2**32))
+        return _fit_quietly(kind(self.components(len(rows)), random_state=seed, **self.shared, **own), rows)
+
 
 def group_by_label(labels: npt.ArrayLike, n_images: int) -> list[tuple[str, npt.NDArray[np.intp]]]:
     """Return (how to name it in an error, its rows) for each label in sorted order."""
@@ -62,19 +67,9 @@ def fit_factor_analysers(
     groups: list[Rows], settings: FitSettings, rng: np.random.Generator
 ) -> list[MixtureOfFactorAnalyzers]:
     """Fit each group's pixels by themselves."""
-    mixtures = []
-    for rows in groups:
-        mixture = MixtureOfFactorAnalyzers(
-            settings.components(len(rows)),
-            min(settings.n_factors, rows.shape[1]),
-            noise_floor=settings.noise_floor,
-            noise_prior=settings.noise_prior,
-            random_state=int(rng.integers(2**32)),
-            missing="em",
-            **settings.shared,
-        )
-        mixtures.append(_fit_quietly(mixture, rows))
-    return mixtures
+    n_factors = min(settings.n_factors, groups[0].shape[1])
+    own = {"n_factors": n_factors, "noise_floor": settings.noise_floor, "noise_prior": settings.noise_prior}
+    return [settings.fitted(MixtureOfFactorAnalyzers, rows, rng, missing="em", **own) for rows in groups]
 
 
 def fit_projected(
@@ -82,17 +77,8 @@ def fit_projected(
 ) -> list[MixtureOfFactorAnalyzers]:
     """Fit each group's coordinates along the principal components of all images."""
     pca = PCA(settings.pca_components).fit(np.concatenate(groups))
-    mixtures = []
-    for rows in groups:
-        mixture = GaussianMixture(
-            settings.components(len(rows)),
-            covariance_type=covariance_type,
-            reg_covar=settings.reg_covar,
-            random_state=int(rng.integers(2**32)),
-            **settings.shared,
-        )
-        mixtures.append(in_pixels(_fit_quietly(mixture, pca.transform(rows)), pca))
-    return mixtures
+    own = {"covariance_type": covariance_type, "reg_covar": settings.reg_covar}
+    return [in_pixels(settings.fitted(GaussianMixture, pca.transform(rows), rng, **own), pca) for rows in groups]
 
 
 MODELS: dict[str, Callable[..., list[MixtureOfFactorAnalyzers]]] = {
@@ -130,13 +116,10 @@ def _fit_quietly(mixture: Any, rows: Rows) -> Any:
         # Floor and reg_covar are meant to dominate the directions of least variance, and a likelihood that then falls
         # a little is no news; nor is a pixel that is the same in all images. Running out of iterations is, and is
         # reported below.
-        warnings.simplefilter("ignore", RegularizationWarning)
-        warnings.simplefilter("ignore", ConstantColumnWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        for kind in (RegularizationWarning, ConstantColumnWarning, ConvergenceWarning):
+            warnings.simplefilter("ignore", kind)
         mixture.fit(rows)
     if mixture.stop_reason_ == "max_iter":
-        warn(
-            f"A mixture did not converge in {mixture.max_iter} iterations; increase max_iter or tol.",
-            ConvergenceWarning,
-        )
+        text = f"A mixture did not converge in {mixture.max_iter} iterations; increase max_iter or tol."
+        warn(text, ConvergenceWarning)
     return mixture

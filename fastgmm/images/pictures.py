@@ -68,11 +68,7 @@ class ImageSet:
 
 
 def read_images(
-    path: str | os.PathLike[str],
-    *,
-    size: Size | None = None,
-    grey: bool | None = None,
-    skip_unreadable: bool = False,
+    path: str | os.PathLike[str], *, size: Size | None = None, grey: bool | None = None, skip_unreadable: bool = False
 ) -> tuple[Images, npt.NDArray[Any] | None, list[str]]:
     """Read the images of a folder, of one picture or of a .npy file.
 
@@ -112,8 +108,7 @@ def read_images(
         no images.
     """
     found = load_images(path, size=size, grey=grey, skip_unreadable=skip_unreadable)
-    if found.unreadable:
-        warn(f"left out what cannot be read: {listed(found.unreadable)}", UserWarning)
+    warn_of_unreadable(found)
     return found.images, found.labels, found.names
 
 
@@ -284,7 +279,7 @@ def _read_pictures(
     if unreadable and not (skip_unreadable and kept):
         remedy = "repair or remove them, or skip_unreadable (--skip-unreadable) leaves them out"
         raise ValueError(
-            f"{len(unreadable)} of {len(names)} images in {folder} cannot be read: {listed(unreadable)}; {remedy}"
+            f"{len(unreadable)} of {len(names)} images in {folder} cannot be read: {_listed(unreadable)}; {remedy}"
         )
     return ImageSet(stack.images(), _labels(kept), kept, n_ignored, unreadable)
 
@@ -372,7 +367,13 @@ def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def listed(causes: dict[str, str]) -> str:
+def warn_of_unreadable(found: ImageSet) -> None:
+    """Name what was left out."""
+    if found.unreadable:
+        warn(f"left out what cannot be read: {_listed(found.unreadable)}", UserWarning)
+
+
+def _listed(causes: dict[str, str]) -> str:
     """Return the first names with their causes, and the number of the others."""
     shown = [f"{_shown(name)} ({_shown(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
     more = len(causes) - _MOST_NAMED

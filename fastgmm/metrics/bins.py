@@ -65,10 +65,6 @@ class Bins:
         train : array-like of shape (n_samples, n_features), or images
             At least n_bins rows.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         TypeError, ValueError

@@ -55,10 +55,6 @@ def precision_recall_density_coverage(
     random_state : int, default=0
         Seed of the draw.
 
-    Returns
-    -------
-    PrecisionRecallDensityCoverage
-
     Raises
     ------
     TypeError, ValueError
@@ -217,10 +213,6 @@ def memorisation(
     train, generated, held_out : array-like of shape (n_rows, n_features), or images
     quantile : float, default=0.01
         Share of the held-out rows that count as near, between 0 and 1; of few held-out rows, at least one.
-
-    Returns
-    -------
-    Memorisation
 
     Raises
     ------

@@ -47,11 +47,7 @@ def _read_only(block: NDArray[Any]) -> NDArray[Any]:
 
 
 _UNWEIGHTED = _read_only(np.empty(0))
-
-
 _NO_RESP = _read_only(np.empty((0, 0)))
-
-
 _NO_LABELS = np.empty(0, np.int64)
 
 

@@ -21,7 +21,7 @@ EPS = float(np.finfo(np.float64).eps)
 TIED_CANCELLATION = 1e-4
 
 
-def _check_above(variances: Array, floor: Array, pooled: bool = False) -> None:
+def _check_above(variances: Array, floor: Array | float, pooled: bool = False) -> None:
     """Raise SingularComponent at the first entry of variances (n_components, n_features) not above its floor."""
     above = variances > floor
     if not above.all():
@@ -44,6 +44,21 @@ class _Matrices(CovarianceStructure):
     """What structures with correlations share; covariances (..., n_features, n_features)."""
 
     is_matrix = True
+
+    def identity(self, n_components: int, n_features: int) -> Array:
+        return np.broadcast_to(np.eye(n_features), self.shape(n_components, n_features))
+
+    def covariances(self, precisions_cholesky: Array) -> Array:
+        return covariance_of(precisions_cholesky)
+
+    def precisions(self, precisions_cholesky: Array) -> Array:
+        return precisions_cholesky @ precisions_cholesky.mT
+
+    def cholesky_of_precisions(self, precisions: Array) -> Array:
+        return upper_factor(precisions)
+
+    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
+        return covariance()
 
     def with_ridge(self, covariances: Array, ridge: Array) -> Array:
         covariances, n_features = covariances.copy(), len(ridge)
@@ -101,9 +116,6 @@ class Full(_Matrices):
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
 
-    def identity(self, n_components: int, n_features: int) -> Array:
-        return np.broadcast_to(np.eye(n_features), self.shape(n_components, n_features))
-
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features * (n_features + 1) // 2
 
@@ -135,23 +147,11 @@ class Full(_Matrices):
     def pooled_outer(self, diff: Array, weight: Array) -> Array:
         return weight[:, None, None] * diff[:, :, None] * diff[:, None, :]
 
-    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
-        return covariance()
-
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances.diagonal(0, 1, 2), floor)
 
     def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
         return upper_precision_cholesky(covariances, rtol)
-
-    def covariances(self, precisions_cholesky: Array) -> Array:
-        return covariance_of(precisions_cholesky)
-
-    def precisions(self, precisions_cholesky: Array) -> Array:
-        return precisions_cholesky @ precisions_cholesky.mT
-
-    def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return upper_factor(precisions)
 
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.add.reduce(np.log(precisions_cholesky.diagonal(0, 1, 2)), axis=1)
@@ -169,9 +169,6 @@ class Tied(_Matrices):
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)
-
-    def identity(self, n_components: int, n_features: int) -> Array:
-        return np.broadcast_to(np.eye(n_features), self.shape(n_components, n_features))
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
@@ -212,9 +209,6 @@ class Tied(_Matrices):
     def pooled_outer(self, diff: Array, weight: Array) -> Array:
         return (weight * diff.T) @ diff
 
-    def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
-        return covariance()
-
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(np.diagonal(covariances)[None], floor, pooled=True)
 
@@ -223,15 +217,6 @@ class Tied(_Matrices):
             return upper_precision_cholesky(covariances[None], rtol)[0]
         except SingularComponent as singular:
             raise SingularComponent(-1, singular.column) from None
-
-    def covariances(self, precisions_cholesky: Array) -> Array:
-        return covariance_of(precisions_cholesky)
-
-    def precisions(self, precisions_cholesky: Array) -> Array:
-        return precisions_cholesky @ precisions_cholesky.T
-
-    def cholesky_of_precisions(self, precisions: Array) -> Array:
-        return upper_factor(precisions)
 
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.full(n_components, np.log(np.diagonal(precisions_cholesky)).sum())
@@ -243,6 +228,13 @@ class Tied(_Matrices):
 
 class _Variances(CovarianceStructure):
     """What structures without correlations share: all arithmetic is elementwise."""
+
+    def flops_per_row(self, n_components: int, n_features: int) -> float:
+        return n_components * (8.0 * n_features + 60)
+
+    def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
+        _check_above(covariances.reshape(len(covariances), -1), 0.0)
+        return 1 / np.sqrt(covariances)
 
     def covariances(self, precisions_cholesky: Array) -> Array:
         return 1 / precisions_cholesky**2
@@ -269,9 +261,6 @@ class Diag(_Variances):
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features
-
-    def flops_per_row(self, n_components: int, n_features: int) -> float:
-        return n_components * (8.0 * n_features + 60)
 
     def kernel_shapes(self, n_components: int, n_padded: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         shape = (n_components, 1, n_padded)
@@ -324,10 +313,6 @@ class Diag(_Variances):
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances, floor)
 
-    def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
-        _check_above(covariances, np.zeros(covariances.shape[1]))
-        return 1 / np.sqrt(covariances)
-
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return np.log(precisions_cholesky).sum(axis=1)
 
@@ -342,9 +327,6 @@ class Spherical(_Variances):
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components
-
-    def flops_per_row(self, n_components: int, n_features: int) -> float:
-        return n_components * (8.0 * n_features + 60)
 
     def kernel_shapes(self, n_components: int, n_padded: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (n_components, 1, 1), (n_components, 1, 1)
@@ -400,12 +382,15 @@ class Spherical(_Variances):
     def check_variances(self, covariances: Array, floor: Array) -> None:
         _check_above(covariances[:, None], floor.mean(keepdims=True))
 
-    def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
-        _check_above(covariances[:, None], np.zeros(1))
-        return 1 / np.sqrt(covariances)
-
     def log_det_precision_chol(self, precisions_cholesky: Array, n_components: int, n_features: int) -> Array:
         return n_features * np.log(precisions_cholesky)
 
 
 STRUCTURES: dict[str, CovarianceStructure] = {s.name: s for s in (Full(), Tied(), Diag(), Spherical())}
+
+
+def covariances_of(parameters: MixtureParameters) -> Array:
+    """Covariances of a mixture, computed if need be."""
+    if parameters.covariances is not None:
+        return parameters.covariances
+    return STRUCTURES[parameters.covariance_type].covariances(parameters.precisions_cholesky)

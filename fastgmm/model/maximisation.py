@@ -52,6 +52,19 @@ class FixedParameters:
         assert self.means is not None
         return np.asarray(~np.isnan(self.means).any(axis=1))
 
+    def hold_weights(self, weights: Array, noise_weight: float) -> tuple[Array, float]:
+        """Weights with the fixed ones in their places; the others and the noise share what is left."""
+        if self.equal_weights:
+            return np.full(len(weights), (1.0 - noise_weight) / len(weights)), noise_weight
+        if self.weights is None:
+            return weights, noise_weight
+        free = np.isnan(self.weights)
+        left = 1.0 - np.sum(self.weights[~free])
+        total = np.sum(weights[free]) + noise_weight
+        if total > 0:
+            return np.where(free, weights * (left / total), self.weights), noise_weight * (left / total)
+        return np.where(free, left / max(1, np.sum(free)), self.weights), 0.0
+
     def hold_covariances(self, covariances: Array) -> Array:
         """Covariances with the fixed ones in their places."""
         if self.covariances is None:
@@ -141,14 +154,11 @@ class Maximiser:
 
     def hold(self, parameters: MixtureParameters) -> MixtureParameters:
         """Return parameters, with covariances, in which the fixed ones have their values."""
-        fixed, weights, means = self.fixed, parameters.weights, parameters.means
-        noise, factors, covariances = parameters.noise, parameters.precisions_cholesky, parameters.covariances
-        noise_weight = 0.0 if noise is None else noise.weight
-        if fixed.equal_weights:
-            weights = np.full(len(weights), (1.0 - noise_weight) / len(weights))
-        elif fixed.weights is not None:
-            weights, noise_weight = _around_fixed(fixed.weights, weights, noise_weight)
-            noise = None if noise is None else UniformNoise(noise_weight, noise.bounds)
+        fixed, means, noise = self.fixed, parameters.means, parameters.noise
+        factors, covariances = parameters.precisions_cholesky, parameters.covariances
+        weights, noise_weight = fixed.hold_weights(parameters.weights, 0.0 if noise is None else noise.weight)
+        if noise is not None:
+            noise = replace(noise, weight=noise_weight)
         if fixed.means is not None:
             means = np.where(fixed.held_means[:, None], fixed.means, means)
         if fixed.covariances is not None:
@@ -168,11 +178,7 @@ class Maximiser:
         concentration = 1.0 if self.prior is None else self.prior.weight_concentration
         counts = statistics.sum_resp + (concentration - 1.0)
         total = counts.sum() + statistics.noise_resp
-        weights, noise_weight = counts / total, float(statistics.noise_resp / total)
-        if self.fixed.equal_weights:
-            weights = np.full(len(counts), (1.0 - noise_weight) / len(counts))
-        elif self.fixed.weights is not None:
-            weights, noise_weight = _around_fixed(self.fixed.weights, weights, noise_weight)
+        weights, noise_weight = self.fixed.hold_weights(counts / total, float(statistics.noise_resp / total))
         if self.noise_bounds is None:
             return weights, None
         return weights, UniformNoise(noise_weight, self.noise_bounds)
@@ -199,23 +205,10 @@ class Maximiser:
         return old + offsets, self.fixed.hold_covariances(covariances)
 
 
-def _around_fixed(fixed: Array, weights: Array, noise_weight: float) -> tuple[Array, float]:
-    """Weights with the fixed ones in their places; the others and the noise share what is left."""
-    free = np.isnan(fixed)
-    left = 1.0 - np.sum(fixed[~free])
-    total = np.sum(weights[free]) + noise_weight
-    if total > 0:
-        return np.where(free, weights * (left / total), fixed), noise_weight * (left / total)
-    return np.where(free, left / max(1, np.sum(free)), fixed), 0.0
-
-
 def singular_covariance(singular: SingularComponent, weights: Array) -> SingularCovarianceError:
     """Describe a singular component; the estimator adds the column's name."""
     pooled = singular.component < 0
     where = "The shared covariance" if pooled else f"Component {singular.component}"
     weight = "" if pooled else f" (weight {weights[singular.component]:.3g})"
-    error = SingularCovarianceError(
-        f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}."
-    )
-    error.component, error.column = singular.component, singular.column
-    return error
+    message = f"{ILL_DEFINED} {where}{weight} has no variance left along column {singular.column}."
+    return SingularCovarianceError(message, component=singular.component, column=singular.column)

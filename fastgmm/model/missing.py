@@ -7,14 +7,14 @@ expected deviation is (I, B_k) times its observed one, and the missing columns v
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..rows.source import ArraySource, Source, blocks
 from .bridge import MixtureKernels, Resp, Rows
-from .covariance import STRUCTURES
+from .covariance import STRUCTURES, covariances_of
 from .expectation import StatisticsPass
 from .log_density import complete_log_likelihood
 from .parameters import Array, MixtureParameters
@@ -60,10 +60,9 @@ def find_patterns(rows: Rows, n_features: int) -> list[Pattern]:
 
 
 def marginal(parameters: MixtureParameters, columns: NDArray[np.int64]) -> MixtureParameters:
-    """The mixture of these columns; `parameters.covariances` must be there."""
+    """The mixture of these columns."""
     structure = STRUCTURES[parameters.covariance_type]
-    assert parameters.covariances is not None
-    covariances = np.ascontiguousarray(structure.marginal(parameters.covariances, columns))
+    covariances = np.ascontiguousarray(structure.marginal(covariances_of(parameters), columns))
     noise = parameters.noise
     return replace(
         parameters,
@@ -81,10 +80,7 @@ def _visible(parameters: MixtureParameters, pattern: Pattern) -> MixtureParamete
 
 def with_covariances(parameters: MixtureParameters) -> MixtureParameters:
     """The same mixture, its covariances computed if need be."""
-    if parameters.covariances is not None:
-        return parameters
-    covariances = STRUCTURES[parameters.covariance_type].covariances(parameters.precisions_cholesky)
-    return replace(parameters, covariances=covariances)
+    return replace(parameters, covariances=covariances_of(parameters))
 
 
 class MissingPass(Resumable):
@@ -158,14 +154,13 @@ def completed(
     observed, missing = pattern.observed, pattern.missing
     if len(missing) == 0:
         return statistics
-    assert parameters.covariances is not None
-    sum_diff = np.zeros(parameters.means.shape)
+    sum_diff, covariances = np.zeros(parameters.means.shape), covariances_of(parameters)
     sum_diff[:, observed] = statistics.sum_diff
-    coefficients = structure.regression(parameters.covariances, observed, missing)
+    coefficients = structure.regression(covariances, observed, missing)
     if coefficients is not None:
         sum_diff[:, missing] = (coefficients @ statistics.sum_diff[:, :, None])[:, :, 0]
     sum_outer = structure.completed_outer(
-        statistics.sum_outer, statistics.sum_resp, parameters.covariances, observed, missing, coefficients
+        statistics.sum_outer, statistics.sum_resp, covariances, observed, missing, coefficients
     )
     return replace(statistics, sum_diff=sum_diff, sum_outer=sum_outer, means=parameters.means)
 
@@ -204,7 +199,7 @@ def impute(X: NDArray[Any], parameters: MixtureParameters, draws: Draws | None) 
     parameters = replace(with_covariances(parameters), noise=None)
     weights = parameters.weights / parameters.weights.sum()
     out = X.copy()
-    numbers = None if draws is None else _Numbers.of(draws, X.shape[1])
+    numbers = None if draws is None else draws.numbers(X.shape[1])
     for pattern in find_patterns([(0, X)], X.shape[1]):
         if len(pattern.missing) == 0:
             continue
@@ -221,28 +216,20 @@ def impute(X: NDArray[Any], parameters: MixtureParameters, draws: Draws | None) 
     return out
 
 
-class _Numbers(NamedTuple):
-    """Random numbers of a block: uniform ones, (n_rows,), and standard normal ones, (n_rows, n_features)."""
-
-    uniform: Array
-    normal: Array
-
-    @classmethod
-    def of(cls, draws: Draws, n_features: int) -> Self:
-        uniform, (normal,) = draws.numbers(n_features)
-        return cls(uniform, normal)
-
-
 def _conditional(
-    values: NDArray[Any], resp: Array, parameters: MixtureParameters, pattern: Pattern, numbers: _Numbers | None
+    values: NDArray[Any],
+    resp: Array,
+    parameters: MixtureParameters,
+    pattern: Pattern,
+    numbers: tuple[Array, list[Array]] | None,
 ) -> Array:
-    """Conditional means or draws of the missing columns of a group, (n_rows, n_missing)."""
-    assert parameters.covariances is not None
-    dense = STRUCTURES[parameters.covariance_type].dense(parameters.covariances, parameters.means.shape[1])
+    """Conditional means of the missing columns of a group, (n_rows, n_missing), or draws by `numbers` of the block."""
+    dense = STRUCTURES[parameters.covariance_type].dense(covariances_of(parameters), parameters.means.shape[1])
     observed, missing = pattern.observed, pattern.missing
     shares = resp
     if numbers is not None:
-        shares = np.eye(resp.shape[1])[drawn_components(resp, numbers.uniform[pattern.index])]
+        uniform, (normal,) = numbers
+        shares = np.eye(resp.shape[1])[drawn_components(resp, uniform[pattern.index])]
     filled = np.zeros((len(values), len(missing)))
     for k, mean in enumerate(parameters.means):
         covariance = dense[k % len(dense)]
@@ -252,6 +239,6 @@ def _conditional(
         expected = mean[missing] + (values[here] - mean[observed]) @ coefficients
         if numbers is not None:
             left = covariance[missing[:, None], missing] - across.T @ coefficients
-            expected += numbers.normal[pattern.index[here][:, None], missing] @ np.linalg.cholesky(left).T
+            expected += normal[pattern.index[here][:, None], missing] @ np.linalg.cholesky(left).T
         filled[here] += shares[here, k : k + 1] * expected
     return filled

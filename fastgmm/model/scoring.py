@@ -19,7 +19,7 @@ from ..rows.source import Source, blocks, sums_to_finite
 from ..validation import generator_from
 from . import sampling
 from .bridge import MixtureKernels
-from .covariance import STRUCTURES
+from .covariance import STRUCTURES, covariances_of
 from .far import NonFiniteRowsError
 from .missing import impute, marginal, score_missing, with_covariances
 from .parameters import Array, MixtureParameters, UniformNoise
@@ -156,7 +156,6 @@ class GaussianDensity(Density):
 
     @property
     def n_components(self) -> int:
-        """Number of components, the noise not counted."""
         return len(self.parameters.weights)
 
     @property
@@ -205,8 +204,7 @@ class GaussianDensity(Density):
         counts = sampling.component_counts(drawn.weights, n_samples - len(outliers), rng)
         labels = np.repeat(np.arange(len(counts)), counts)
         seed = rng.randint(0, 2**32, size=4, dtype=np.uint32)
-        assert drawn.covariances is not None
-        rows = sampling.sample_rows(drawn.means, drawn.covariances, drawn.covariance_type, labels, seed)
+        rows = sampling.sample_rows(drawn.means, covariances_of(drawn), drawn.covariance_type, labels, seed)
         if noise is None:
             return rows, labels
         return np.concatenate([rows, outliers]), np.concatenate([labels, np.full(len(outliers), -1)])
@@ -216,9 +214,8 @@ class GaussianDensity(Density):
 
     def gaussians(self) -> Gaussians:
         drawn = self.drawn
-        assert drawn.covariances is not None
         n_components, n_features = drawn.means.shape
-        dense = STRUCTURES[drawn.covariance_type].dense(drawn.covariances, n_features)
+        dense = STRUCTURES[drawn.covariance_type].dense(covariances_of(drawn), n_features)
         dense = np.broadcast_to(dense, (n_components, n_features, n_features))
         return Gaussians(drawn.weights, drawn.means, dense, drawn.noise)
 
@@ -266,7 +263,6 @@ class Rescaled(Density):
 
     @property
     def n_components(self) -> int:
-        """Number of components, the noise not counted."""
         return self.density.n_components
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:

@@ -1,8 +1,7 @@
 """When a fit writes checkpoints, what they hold, and how a fit goes on from one."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -15,7 +14,7 @@ from ..model.parameters import MixtureParameters, UniformNoise
 from ..model.resumable import Resumable, restore, state_of
 from ..model.statistics import SufficientStatistics
 from ..model.variational_prior import MixturePosterior
-from ..storage.checkpoint import check_replaceable, previous_path, read_checkpoint, write_checkpoint
+from ..storage.checkpoint import previous_path, read_checkpoint, write_checkpoint
 from ..storage.container import fail
 from .em import EMResult
 from .gradient import Coordinates
@@ -119,10 +118,6 @@ class CheckpointKeeper:
         self._last = time.monotonic()
         self._n_unwritten = 0
 
-    def check_replaceable(self) -> None:
-        """Raise ValueError if a file that is no checkpoint would be replaced."""
-        check_replaceable(self.path)
-
     def read(self) -> tuple[dict[str, Any], Resumed] | None:
         """Read the newest checkpoint that is whole, with its fingerprint; None if there is none at all."""
         damage: FormatError | None = None
@@ -184,21 +179,10 @@ class CheckpointKeeper:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                warn(
-                    f"No checkpoint can be written to {self.path}: {error}. The fit goes on without.",
-                    RuntimeWarning,
-                )
+                warn(f"No checkpoint can be written to {self.path}: {error}. The fit goes on without.", RuntimeWarning)
         else:
             self._latest, self._keeps_previous = None, True
         self._last = time.monotonic()
-
-    @contextmanager
-    def writing_at_the_end(self) -> Iterator[None]:
-        """Write the last complete iteration when what is done within ends, also by an exception or an interrupt."""
-        try:
-            yield
-        finally:
-            self.write()
 
 
 def _resumed(path: str, state: Mapping[str, Any]) -> Resumed:

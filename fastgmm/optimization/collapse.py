@@ -58,16 +58,12 @@ class Reseeding(Resumable):
                     raise
                 component = error.component
                 if self.restarts.count(component) >= MOST_RESTARTS:
-                    raise self._gives_up(error) from None
+                    message = f"{error} It was re-seeded {MOST_RESTARTS} times; use fewer components."
+                    raise SingularCovarianceError(message, component=component, column=error.column) from None
             if self.restarts.count(component) >= MOST_RESTARTS:
                 return self._problem.maximise(statistics)
             statistics = self._reseeded(statistics, component)
             self.restarts.append(component)
-
-    def _gives_up(self, error: SingularCovarianceError) -> SingularCovarianceError:
-        named = SingularCovarianceError(f"{error} It was re-seeded {MOST_RESTARTS} times; use fewer components.")
-        named.component, named.column = error.component, error.column
-        return named
 
     def _reseeded(self, statistics: SufficientStatistics, component: int) -> SufficientStatistics:
         maximise, (n_components, n_features) = self._problem.maximise, statistics.means.shape

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.covariance import EPS
+from ..model.covariance import EPS, covariances_of
 from ..model.maximisation import REGULARISED, Maximiser
 from ..model.parameters import Array
 from .em import EMResult
@@ -43,11 +43,8 @@ def diagnose(result: EMResult, maximise: Maximiser, total_weight: float) -> FitD
     """Diagnose the result of a fit to rows of this weight."""
     parameters, structure = result.parameters, maximise.structure
     n_features = parameters.means.shape[1]
-    covariances = parameters.covariances
-    if covariances is None:
-        covariances = structure.covariances(parameters.precisions_cholesky)
     unit = np.where(maximise.column_variance > 0, maximise.column_variance, 1.0)
-    lowest, highest = structure.eigenvalue_range(covariances, unit)
+    lowest, highest = structure.eigenvalue_range(covariances_of(parameters), unit)
     conditions = np.divide(highest, lowest, out=np.full_like(highest, np.inf), where=lowest > 0)
     sizes = parameters.weights * total_weight
     floors = [maximise.floor, REGULARISED if maximise.regularises else 0.0]

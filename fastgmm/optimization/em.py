@@ -54,6 +54,8 @@ class MStep(Protocol):
 class EMIteration(Resumable):
     """Plain EM: an iteration is one pass over the rows and an M-step.
 
+    Its parameters are the `of_em` of other iterations, which take more by name.
+
     Parameters
     ----------
     expectation : Expectation
@@ -94,9 +96,9 @@ class EMIteration(Resumable):
 
 def run_em(
     iteration: EMIteration,
-    *,
     max_iter: int,
     monitor: ConvergenceMonitor,
+    *,
     after_iteration: Callable[[int, ConvergenceMonitor, str | None], str | None],
     n_done: int = 0,
     reason: str | None = None,
@@ -105,13 +107,16 @@ def run_em(
 
     A run that was interrupted goes on after `n_done` iterations, of which the last said `reason`.
     """
-    n_iter, stop_reason = n_done, reason
-    while stop_reason is None and n_iter < max_iter:
+    n_iter, halted = n_done, None
+    while not (reason or halted) and n_iter < max_iter:
         n_iter += 1
         reason = iteration.advance(monitor)
-        stopped = after_iteration(n_iter, monitor, reason)
-        stop_reason = reason or stopped
-    restarts = tuple(iteration.maximise.restarts)
+        halted = after_iteration(n_iter, monitor, reason)
     return EMResult(
-        iteration.parameters, monitor.lower_bounds, stop_reason or "max_iter", monitor.largest_fall, restarts
+        iteration.parameters,
+        monitor.lower_bounds,
+        reason or halted or "max_iter",
+        monitor.largest_fall,
+        tuple(iteration.maximise.restarts),
+        halted,
     )

@@ -7,7 +7,7 @@ from ..model.factors.parameters import FactorParameters
 from ..model.parameters import Array
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
 from .factor_problem import FactorProblem
-from .growing import stratified_index, stratified_rows
+from .growing import sample_index
 
 CLUSTER_ROWS = 300  # of each cluster that its principal components are found from
 LLOYD_STEPS = 10  # EM moves the means anyway
@@ -20,7 +20,9 @@ def factor_start(problem: FactorProblem, init: str | NDArray[np.int64], rng: np.
     k-means sees at most max(10,000, 300 n_components) rows and max(256, n_features / 8) of the varying features,
     both drawn at random, in the units of the data: features are thought of as pixels of one scale.
     """
-    index = _sample_index(problem, rng)
+    size = max(10_000, 300 * problem.n_components)
+    size = max(2 * problem.n_components, min(size, START_BYTES // (8 * problem.source.n_features)))
+    index = sample_index(problem, size, rng)
     rows = problem.complete_source().take(index).astype(np.float64)
     weight = None if problem.sample_weight is None else problem.sample_weight[index]
     if not isinstance(init, str):
@@ -30,16 +32,6 @@ def factor_start(problem: FactorProblem, init: str | NDArray[np.int64], rng: np.
     else:
         labels = rng.integers(problem.n_components, size=len(rows))
     return problem.begun(_from_labels(problem, rows, weight, labels, rng))
-
-
-def _sample_index(problem: FactorProblem, rng: np.random.Generator) -> NDArray[np.int64]:
-    n_rows = problem.source.n_samples
-    size = max(10_000, 300 * problem.n_components)
-    size = max(2 * problem.n_components, min(size, START_BYTES // (8 * problem.source.n_features)))
-    if problem.sample_weight is None:
-        return stratified_rows(problem.source, min(n_rows, size), rng)
-    candidates = np.flatnonzero(problem.sample_weight > 0)
-    return candidates[stratified_index(len(candidates), min(len(candidates), size), rng)]
 
 
 def _cluster(problem: FactorProblem, rows: Array, weight: Array | None, rng: np.random.Generator) -> NDArray[np.int64]:

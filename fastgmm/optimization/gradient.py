@@ -8,19 +8,18 @@ standard deviations, so that learning rates do not depend on the scale of the da
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from ..model.expectation import Expectation
 from ..model.maximisation import Maximiser
 from ..model.parameters import TINY, Array, MixtureParameters, UniformNoise
 from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
-from .em import EMIteration
 from .options import ABOVE_0, AT_LEAST_0, BELOW_1, COUNT_OR_NONE, one_of, option
 from .problem import MixtureProblem
-from .stepwise import Batches
+from .stepwise import BatchIteration
 
 # Standard deviations stay above this share of their column's: likelihoods of collapsing components have no maximum.
 LEAST_DEVIATION = 1e-4
@@ -225,7 +224,7 @@ class GradientOptions:
     batch_size: int | None = option(None, COUNT_OR_NONE)
 
 
-class GradientIteration(EMIteration):
+class GradientIteration(BatchIteration):
     """Gradient ascent: an iteration is as many random batches as make up all rows, a step after each.
 
     The bound recorded for an iteration is the mean objective of its batches, each before its step. It may fall.
@@ -234,43 +233,30 @@ class GradientIteration(EMIteration):
     changing = ("parameters", "_point", "_optimizer", "_rng", "_n_iter")
 
     def __init__(
-        self,
-        expectation: Expectation,
-        parameters: MixtureParameters,
-        maximise: Maximiser,
-        problem: MixtureProblem,
-        options: GradientOptions,
-        max_iter: int,
-        rng: np.random.Generator,
+        self, *of_em: Any, problem: MixtureProblem, options: GradientOptions, rng: np.random.Generator, max_iter: int
     ) -> None:
-        super().__init__(expectation, parameters, maximise)
+        super().__init__(*of_em, problem=problem, options=options, rng=rng)
         unit = np.sqrt(np.where(problem.columns.variance > 0, problem.columns.variance, 1.0))
-        self._chart = Chart(maximise, problem.columns.mean, unit, problem.total_weight)
-        self._point = self._chart.point(parameters)
-        self._batches, self._options, self._rng = Batches.of(problem, options.batch_size), options, rng
+        self._chart = Chart(problem.maximise, problem.columns.mean, unit, problem.total_weight)
+        self._point = self._chart.point(self.parameters)
         self._optimizer = OPTIMIZERS[options.optimizer](options)
         self._max_iter, self._n_iter = max_iter, 0
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
         """Do one pass; converged if the objective changes by less than relative_tol of itself."""
-        options = self._options
-        total = seen = 0.0
-        per_pass = self._batches.per_pass
-        for i in range(per_pass):
-            batch = self._batches.statistics(self._rng, self.parameters)
-            log_prior = self.maximise.log_prior(self.parameters) / self._chart.total_weight
-            total += batch.log_likelihood + log_prior * batch.total_weight
-            seen += batch.total_weight
-            direction = self._optimizer.step(self._chart.gradient(self.parameters, batch))
-            rate = SCHEDULES[options.schedule](self._n_iter + i / per_pass, self._max_iter, options.decay)
-            rate *= options.learning_rate
-            self._point = self._point.map(lambda x, d, rate=rate: x + rate * d, direction)
-            self.parameters = self._chart.mixture(self._point)
+        objective = self.batch_pass()
         self._n_iter += 1
-        objective = total / seen
         if not np.isfinite(objective):
             raise ValueError(
                 "Gradient ascent left the range of finite likelihoods. Lower learning_rate, or use solver='em'."
             )
         monitor.record(objective)
-        return "converged" if abs(monitor.change) < options.relative_tol * abs(objective) else None
+        return "converged" if abs(monitor.change) < self._options.relative_tol * abs(objective) else None
+
+    def learn(self, batch: SufficientStatistics, done: float) -> None:
+        """Take a step."""
+        options = self._options
+        direction = self._optimizer.step(self._chart.gradient(self.parameters, batch))
+        rate = SCHEDULES[options.schedule](self._n_iter + done, self._max_iter, options.decay) * options.learning_rate
+        self._point = self._point.map(lambda x, d: x + rate * d, direction)
+        self.parameters = self._chart.mixture(self._point)

@@ -20,7 +20,7 @@ from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
 from ..rows.reservoir import level_of, reservoir_size, rows_of_nodes
 from ..rows.source import Source
-from .problem import MixtureProblem
+from .problem import MixtureProblem, Problem
 
 GROWTH = 4  # each sample against the one before
 SHARE = 8  # of the rows, the largest sample is at most one in so many
@@ -74,7 +74,7 @@ def stratified_rows(source: Source, size: int, rng: np.random.Generator) -> NDAr
     return rows_of_nodes(stratified_index(n_nodes, size, rng), level)
 
 
-def sample_index(problem: MixtureProblem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def sample_index(problem: Problem, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of the rows a start looks at, increasing, all of positive weight.
 
     One row at random from each of `size` equal stretches of the data: every row is as likely as any other, data

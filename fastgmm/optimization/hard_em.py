@@ -1,17 +1,17 @@
 """Hard EM and annealed EM: EM with other responsibilities."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..model.covariance import STRUCTURES
-from ..model.expectation import Expectation
 from ..model.log_density import compute_log_const
 from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..validation import Constraint, is_real
 from .convergence import ConvergenceMonitor
-from .em import EMIteration, MStep, check_range
+from .em import EMIteration, check_range
 from .options import COUNT, FLAG, option
 
 
@@ -34,10 +34,8 @@ class HardIteration(EMIteration):
 
     changing = ("parameters", "_is_over")
 
-    def __init__(
-        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, options: HardOptions
-    ) -> None:
-        super().__init__(expectation, parameters, maximise)
+    def __init__(self, *of_em: Any, options: HardOptions) -> None:
+        super().__init__(*of_em)
         self._polish, self._is_over = options.polish, False
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
@@ -78,10 +76,8 @@ class AnnealedIteration(EMIteration):
 
     changing = ("parameters", "_beta", "_step")
 
-    def __init__(
-        self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep, options: AnnealedOptions
-    ) -> None:
-        super().__init__(expectation, parameters, maximise)
+    def __init__(self, *of_em: Any, options: AnnealedOptions) -> None:
+        super().__init__(*of_em)
         self._beta, self._growth, self._n_steps = options.beta_start, options.beta_growth, options.n_steps
         self._step = 0
 

@@ -5,7 +5,7 @@ column, so that a badly scaled column does not decide the clusters and the start
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,64 +52,35 @@ def n_exchanges(n_components: int) -> int:
     return min(max(n_components, 8), 32) if n_components > 1 else 0
 
 
-@dataclass(frozen=True)
-class UserStart:
-    """What the user fixes of the start; None is estimated."""
-
-    weights: Array | None = None
-    means: Array | None = None
-    precisions_cholesky: Array | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether everything is left to estimate."""
-        return self.weights is None and self.means is None and self.precisions_cholesky is None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to estimate."""
-        return self.weights is not None and self.means is not None and self.precisions_cholesky is not None
-
-
 def initial_parameters(
     problem: MixtureProblem,
     init_params: str | ArrayLike | Callable[..., Any],
-    user: UserStart,
+    given: dict[str, Any],
     random_state: np.random.RandomState,
     m_step: MStep,
     alone: bool = False,
 ) -> MixtureParameters:
     """Return starting parameters: an M-step from the start's responsibilities, overwritten by what the user gave.
 
+    `given` are the user's weights, means and precisions_cholesky, or some of them; with all three no start is sought.
     Where there are many rows, steps of EM on samples of them follow, unless the start is wanted alone.
     """
-    structure = STRUCTURES[problem.covariance_type]
-    if user.complete:
-        assert user.weights is not None
-        assert user.means is not None
-        assert user.precisions_cholesky is not None
-        covariances = structure.covariances(user.precisions_cholesky)
-        parameters = MixtureParameters(
-            user.weights, user.means, user.precisions_cholesky, problem.covariance_type, covariances
-        )
+    if "precisions_cholesky" in given:
+        covariances = STRUCTURES[problem.covariance_type].covariances(given["precisions_cholesky"])
+        given = given | {"covariances": covariances}
+    if given.keys() >= {"weights", "means", "precisions_cholesky"}:
+        parameters = MixtureParameters(**given, covariance_type=problem.covariance_type)
     else:
         statistics, drawn = initial_statistics(problem, init_params, random_state)
         parameters = m_step(statistics)
-        if drawn is not None and user.empty and not alone:
+        if drawn is not None and not given and not alone:
             parameters = grow(problem, parameters, drawn, lambda: m_step(_clustered(problem, drawn, "kmeans")))
-        if user.precisions_cholesky is not None:
-            factors, covariances = user.precisions_cholesky, structure.covariances(user.precisions_cholesky)
-            parameters = replace(parameters, precisions_cholesky=factors, covariances=covariances)
-        weights = parameters.weights if user.weights is None else user.weights
-        means = parameters.means if user.means is None else user.means
-        parameters = replace(parameters, weights=weights, means=means)
+        parameters = replace(parameters, **given)
     return problem.begun(replace(parameters, noise=None))  # an M-step without noise has given it no weight
 
 
 def initial_statistics(
-    problem: MixtureProblem,
-    init_params: str | ArrayLike | Callable[..., Any],
-    random_state: np.random.RandomState,
+    problem: MixtureProblem, init_params: str | ArrayLike | Callable[..., Any], random_state: np.random.RandomState
 ) -> tuple[SufficientStatistics, DrawnRows | None]:
     """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows.
 
@@ -141,9 +112,8 @@ def initial_statistics(
     # One fixed-size draw per start: run i of several starts is the same whatever the starts before it did.
     rng = generator_from(random_state)
     method = init_params if isinstance(init_params, str) else ""
-    index = sample_index(
-        problem, clustering_size(n_components) if method == "random" else sample_size(n_components), rng
-    )
+    size = clustering_size(n_components) if method == "random" else sample_size(n_components)
+    index = sample_index(problem, size, rng)
     drawn = DrawnRows(index, problem.source.take(index), rng)
     if method == "random":
         rows = ArraySource(problem.completed(drawn.rows))
@@ -291,9 +261,7 @@ def _runs(
     source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any], Array]]:
     """Yield the labelled rows of blocks, sorted by label: labels, where each run starts, rows, and weights."""
-    narrow = np.min_scalar_type(
-        max(0, int(labels.max(initial=0)))
-    )  # up to 16 bits NumPy sorts by radix, ten times faster
+    narrow = np.min_scalar_type(int(labels.max(initial=0)))  # up to 16 bits NumPy sorts by radix, ten times faster
     for first, block in blocks(source.chunks(), BLOCK_ROWS):
         here = labels[first : first + len(block)]
         known = np.flatnonzero(here >= 0)

@@ -1,8 +1,8 @@
 """Several starts, each run to its end; the one of largest likelihood wins."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from .checkpoint import CheckpointKeeper
@@ -57,7 +57,15 @@ def fit_best(
     maximise = options.maximise or problem.maximise
     resumed = None if keeper is None else keeper.resumed
     best: EMResult | None = None if resumed is None else resumed.best
-    with nullcontext() if keeper is None else keeper.writing_at_the_end():
+
+    def after_iteration(
+        init: int, parts: dict[str, Any], n_iter: int, monitor: ConvergenceMonitor, reason: str | None
+    ) -> str | None:
+        if keeper is not None:
+            keeper.note(init, n_iter, reason, best, parts)
+        return observer.iteration(init, n_iter, monitor)
+
+    try:
         for init in range(0 if resumed is None else resumed.init, len(starts)):
             observer.begin(init)
             monitor = ConvergenceMonitor(options.tol, previous_bound, problem.source.dtype)
@@ -73,47 +81,21 @@ def fit_best(
                 parts = {"iteration": iteration, "monitor": monitor, "expectation": expectation, "maximise": maximise}
                 if resumed is not None and init == resumed.init:
                     resumed.restore(parts)
-                watch = _Watch(init, best, parts, observer, keeper)
+                told = partial(after_iteration, init, parts)
                 result = run_em(
-                    iteration,
-                    max_iter=options.max_iter,
-                    monitor=monitor,
-                    after_iteration=watch,
-                    n_done=n_done,
-                    reason=reason,
+                    iteration, options.max_iter, monitor, after_iteration=told, n_done=n_done, reason=reason
                 )
                 observer.end(result)
-                result = replace(result, halted=watch.halted)
-            halted = result.halted
             if best is None or exceeds(_bound_of(result), _bound_of(best), problem.source.dtype):
                 best = result
-            if halted is not None:
-                best = replace(best, halted=halted)
+            if result.halted is not None:
+                best = replace(best, halted=result.halted)
                 break
+    finally:
+        if keeper is not None:
+            keeper.write()
     assert best is not None
     return best
-
-
-class _Watch:
-    """What happens after each iteration of a start; remembers why the observer stopped the fit."""
-
-    def __init__(
-        self,
-        init: int,
-        best: EMResult | None,
-        parts: dict[str, Any],
-        observer: FitObserver,
-        keeper: CheckpointKeeper | None,
-    ) -> None:
-        self._init, self._best, self._parts = init, best, parts
-        self._observer, self._keeper = observer, keeper
-        self.halted: str | None = None
-
-    def __call__(self, n_iter: int, monitor: ConvergenceMonitor, reason: str | None) -> str | None:
-        if self._keeper is not None:
-            self._keeper.note(self._init, n_iter, reason, self._best, self._parts)
-        self.halted = self._observer.iteration(self._init, n_iter, monitor)
-        return self.halted
 
 
 def _bound_of(result: EMResult) -> float:

@@ -20,6 +20,7 @@ from .problem import MixtureProblem
 from .stepwise import StepwiseIteration, StepwiseOptions
 
 Iterate = Callable[..., EMIteration]  # iterate(expectation, parameters, maximise), which `EMOptions` takes
+Make = Callable[[MixtureProblem, Any, np.random.RandomState, int], Iterate]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Solver:
 
     name: str
     options: type[Any]
-    make: Callable[[MixtureProblem, Any, np.random.RandomState, int], Iterate]
+    make: Make
     accelerations: Mapping[str, Iterate] = field(default_factory=dict)
     conflicts: Mapping[str, str] = field(default_factory=dict)
     objective: str | None = None
@@ -83,16 +84,8 @@ class Solver:
         return self.options(**given)
 
 
-def _em(problem: MixtureProblem, options: NoOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
-    return EMIteration
-
-
-def _hard(problem: MixtureProblem, options: HardOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
-    return partial(HardIteration, options=options)
-
-
-def _annealed(problem: MixtureProblem, options: AnnealedOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
-    return partial(AnnealedIteration, options=options)
+def _with_options(iteration: Iterate) -> Make:
+    return lambda problem, options, rng, max_iter: partial(iteration, options=options)
 
 
 def _stepwise(problem: MixtureProblem, options: StepwiseOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
@@ -108,12 +101,12 @@ def _gradient(problem: MixtureProblem, options: GradientOptions, rng: np.random.
 SOLVERS: dict[str, Solver] = {
     solver.name: solver
     for solver in (
-        Solver("em", NoOptions, _em, accelerations={"lbfgs": AcceleratedIteration}),
-        Solver("hard", HardOptions, _hard, objective="classification likelihood"),
+        Solver("em", NoOptions, lambda *_: EMIteration, accelerations={"lbfgs": AcceleratedIteration}),
+        Solver("hard", HardOptions, _with_options(HardIteration), objective="classification likelihood"),
         Solver(
             "annealed",
             AnnealedOptions,
-            _annealed,
+            _with_options(AnnealedIteration),
             conflicts={"missing values": "tempered densities of rows with gaps do not factor; set solver='em'."},
         ),
         Solver(

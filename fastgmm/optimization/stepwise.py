@@ -4,6 +4,7 @@ After batch t the running statistics, per unit of weight, are (1 - rho_t) times 
 the batch, with rho_t = (t + t0)^-kappa. The running statistics of a start are those its mixture expects of a row.
 """
 
+from abc import abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.covariance import STRUCTURES
-from ..model.expectation import Expectation
+from ..model.covariance import STRUCTURES, covariances_of
 from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..validation import Constraint, is_real
@@ -121,11 +121,8 @@ class RunningStatistics:
     def expected(cls, parameters: MixtureParameters) -> "RunningStatistics":
         """What a mixture expects of a row drawn from it."""
         structure = STRUCTURES[parameters.covariance_type]
-        covariances = parameters.covariances
-        if covariances is None:
-            covariances = structure.covariances(parameters.precisions_cholesky)
         weights, means = parameters.weights, parameters.means
-        outer = structure.denominator(weights, means.shape[1]) * covariances
+        outer = structure.denominator(weights, means.shape[1]) * covariances_of(parameters)
         noise = 0.0 if parameters.noise is None else parameters.noise.weight
         return cls(SufficientStatistics(0.0, weights, np.zeros_like(means), outer, means, noise_resp=noise))
 
@@ -148,7 +145,31 @@ class RunningStatistics:
         return maximise(self.statistics.scaled(total_weight))
 
 
-class StepwiseIteration(EMIteration):
+class BatchIteration(EMIteration):
+    """Iterations that are a pass of random batches each, as many as make up all rows, and learn from every one."""
+
+    def __init__(self, *of_em: Any, problem: MixtureProblem, options: Any, rng: np.random.Generator) -> None:
+        super().__init__(*of_em)
+        self._batches, self._options, self._rng = Batches.of(problem, options.batch_size), options, rng
+        self._total_weight = problem.total_weight
+
+    def batch_pass(self) -> float:
+        """Do one pass; return the mean objective per row of its batches, each before it changed the parameters."""
+        total = seen = 0.0
+        for i in range(self._batches.per_pass):
+            batch = self._batches.statistics(self._rng, self.parameters)
+            log_prior = self.maximise.log_prior(self.parameters) / self._total_weight
+            total += batch.log_likelihood + log_prior * batch.total_weight
+            seen += batch.total_weight
+            self.learn(batch, i / self._batches.per_pass)
+        return total / seen if seen else float("nan")
+
+    @abstractmethod
+    def learn(self, batch: SufficientStatistics, done: float) -> None:
+        """Change the parameters by the statistics of a batch, after this share of the pass."""
+
+
+class StepwiseIteration(BatchIteration):
     """Passes of stepwise EM over random batches, then (`polish`) plain EM.
 
     The bound recorded for a pass is the mean objective of its batches, each before it changed the parameters.
@@ -156,39 +177,23 @@ class StepwiseIteration(EMIteration):
 
     changing = ("parameters", "_running", "_passes", "_rng")
 
-    def __init__(
-        self,
-        expectation: Expectation,
-        parameters: MixtureParameters,
-        maximise: MStep,
-        problem: MixtureProblem,
-        options: StepwiseOptions,
-        rng: np.random.Generator,
-    ) -> None:
-        super().__init__(expectation, parameters, maximise)
-        self._batches, self._options, self._rng = Batches.of(problem, options.batch_size), options, rng
-        self._total_weight = problem.total_weight
-        self._running = RunningStatistics.expected(parameters)
+    def __init__(self, *of_em: Any, **of_batches: Any) -> None:
+        super().__init__(*of_em, **of_batches)
+        self._running = RunningStatistics.expected(self.parameters)
         self._passes = 0
 
     def advance(self, monitor: ConvergenceMonitor) -> str | None:
         """Do one pass."""
         if self._passes == self._options.passes:
             return super().advance(monitor)
-        monitor.record(self._pass())
+        monitor.record(self.batch_pass())
         self._passes += 1
         if self._passes < self._options.passes:
             return None
         monitor.forget()
         return None if self._options.polish else "passes"
 
-    def _pass(self) -> float:
-        total = seen = 0.0
-        for _ in range(self._batches.per_pass):
-            batch = self._batches.statistics(self._rng, self.parameters)
-            log_prior = self.maximise.log_prior(self.parameters) / self._total_weight
-            total += batch.log_likelihood + log_prior * batch.total_weight
-            seen += batch.total_weight
-            self._running = self._running.after(batch, self.parameters, self._options)
-            self.parameters = self._running.maximised(self.maximise, self._total_weight)
-        return total / seen if seen else float("nan")
+    def learn(self, batch: SufficientStatistics, done: float) -> None:
+        """Blend the batch into the running statistics, and maximise."""
+        self._running = self._running.after(batch, self.parameters, self._options)
+        self.parameters = self._running.maximised(self.maximise, self._total_weight)

@@ -1,13 +1,13 @@
 """Variational inference of a Bayesian mixture: EM with a posterior in the place of the parameters."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..model.covariance import STRUCTURES, SingularComponent
-from ..model.expectation import Expectation
 from ..model.log_density import complete_log_likelihood
-from ..model.maximisation import Maximiser, singular_covariance
+from ..model.maximisation import singular_covariance
 from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..model.variational_prior import (
@@ -32,17 +32,10 @@ class VariationalIteration(EMIteration):
 
     changing = ("parameters", "_alive", "_passes")
 
-    def __init__(
-        self,
-        expectation: Expectation,
-        parameters: MixturePosterior,
-        maximise: Maximiser,
-        prior: MixturePrior,
-    ) -> None:
-        super().__init__(expectation, parameters, maximise)
-        self._ridge = maximise.ridge
-        self.prior = prior
-        self._alive = np.ones(len(parameters.weights), bool)
+    def __init__(self, *of_em: Any, prior: MixturePrior, ridge: float) -> None:
+        super().__init__(*of_em)
+        self._prior, self._ridge = prior, ridge
+        self._alive = np.ones(len(self.parameters.weights), bool)
         self._passes = 0
 
     def em_pass(self, parameters: MixtureParameters) -> tuple[float, MixtureParameters]:
@@ -55,13 +48,13 @@ class VariationalIteration(EMIteration):
         # -sum r log r, with log r = log_const - |U^T (x - mean)|^2 / 2 - log_prob_norm
         entropy = statistics.log_likelihood - complete_log_likelihood(taking_part, statistics)
         statistics = _spread(statistics, parameters, alive)
-        posterior = posterior_of(self.prior, statistics, parameters.covariance_type, self._ridge)
+        posterior = posterior_of(self._prior, statistics, parameters.covariance_type, self._ridge)
         self._alive = statistics.sum_resp >= COUNT_FLOOR
-        return compute_lower_bound(self.prior, posterior, entropy) / float(statistics.sum_resp.sum()), posterior
+        return compute_lower_bound(self._prior, posterior, entropy) / float(statistics.sum_resp.sum()), posterior
 
 
 def posterior_of(
-    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, ridge: Array | float
+    prior: MixturePrior, statistics: SufficientStatistics, covariance_type: str, ridge: float
 ) -> MixturePosterior:
     """`estimate_posterior`, with SingularCovarianceError for a singular component."""
     try:

@@ -29,11 +29,15 @@ def require_matplotlib() -> None:
         raise ImportError("plots need matplotlib: pip install 'fastgmm[plot]'") from error
 
 
+def rgb(colour: str) -> list[float]:
+    """Red, green and blue of '#RRGGBB', in [0, 1]."""
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
 def component_colours(n_components: int) -> NDArray[np.float64]:
     """RGB of each component, (n_components, 3), in [0, 1]; 32 of them differ."""
-    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in PALETTE])
-    rounds = [rgb] + [rgb + share * (end - rgb) for end, share in TINTS]
-    colours = np.concatenate(rounds)
+    pure = np.array([rgb(colour) for colour in PALETTE])
+    colours = np.concatenate([pure, *(pure + share * (end - pure) for end, share in TINTS)])
     return colours[np.arange(n_components) % len(colours)]
 
 
@@ -50,15 +54,25 @@ class Display:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+    note_ : matplotlib Text
+        What stands above the axes.
     """
 
     ax_: Any
     figure_: Any
+    note_: Any
     _own_figure = False
+    _kinds: tuple[str, ...]
+
+    @classmethod
+    def _check_kind(cls, kind: Any) -> None:
+        """ImportError without matplotlib, ValueError for a kind that there is not."""
+        require_matplotlib()
+        if kind not in cls._kinds:
+            raise ValueError(f"kind must be {' or '.join(map(repr, cls._kinds))}. Got {kind!r}.")
 
     def _begin(self, ax: Any, size: Size) -> Any:
         """The axes to draw on: the caller's, or those of a new figure of this size in inches."""
-        require_matplotlib()
         self._own_figure = ax is None
         if ax is None:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -87,6 +101,11 @@ class Display:
         buffer = io.BytesIO()
         self.figure_.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def shown(n_rows: int, n_samples: int) -> str:
+    """How many rows are drawn, in words."""
+    return f"{n_rows:,} rows" if n_rows == n_samples else f"{n_rows:,} of {n_samples:,} rows"
 
 
 def halo(width: float = 2.5) -> list[Any]:

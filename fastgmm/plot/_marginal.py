@@ -1,7 +1,6 @@
 """The mixture of one or two features: what is left of a mixture when the others are integrated out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -9,29 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..estimators.base import MixtureEstimator
-from ..model.parameters import Array, UniformNoise
+from ..model.parameters import Array
+from ..model.scoring import Gaussians
 from ..rows.source import ArraySource
 
 N_NODES = 20_000  # points that highest-density levels are estimated from
 GOLDEN = (np.sqrt(5) - 1) / 2
 
 
-@dataclass(frozen=True)
-class MarginalMixture:
+class MarginalMixture(Gaussians):
     """A mixture of Gaussians in d = 1 or 2 dimensions, with a uniform component of outliers or without.
 
-    Attributes
-    ----------
-    weights : ndarray of shape (n_components,)
-    means : ndarray of shape (n_components, d)
-    covariances : ndarray of shape (n_components, d, d)
-    noise : UniformNoise or None
+    Its attributes are weights (n_components,), means (n_components, d), covariances (n_components, d, d) and noise.
     """
-
-    weights: Array
-    means: Array
-    covariances: Array
-    noise: UniformNoise | None = None
 
     def component_density(self, component: int, points: Array) -> Array:
         """Weighted density of a component at points (n_points, d)."""
@@ -90,8 +79,7 @@ class MarginalMixture:
 
 def marginal(mixture: MixtureEstimator, features: NDArray[np.int64]) -> MarginalMixture:
     """The mixture of these columns; Bayesian mixtures by the parameters that they draw from."""
-    gaussians = mixture._density().marginal(features).gaussians()
-    return MarginalMixture(gaussians.weights, gaussians.means, gaussians.covariances, gaussians.noise)
+    return MarginalMixture(**vars(mixture._density().marginal(features).gaussians()))
 
 
 def check_mixture(mixture: Any) -> MixtureEstimator:
@@ -106,18 +94,17 @@ def check_mixture(mixture: Any) -> MixtureEstimator:
     return mixture
 
 
-def resolve_features(mixture: MixtureEstimator, features: Any, most: int = 2) -> tuple[NDArray[np.int64], list[str]]:
-    """Columns and their names, from indices or names of at most `most` different features; None: the first ones."""
+def resolve_features(mixture: MixtureEstimator, features: Any) -> tuple[NDArray[np.int64], list[str]]:
+    """Columns and their names, from indices or names of one feature or two different ones; None: the first ones."""
     n_features = mixture.means_.shape[1]
     names = mixture._column_names()
     if features is None:
-        features = range(min(most, n_features))
+        features = range(min(2, n_features))
     elif isinstance(features, (str, Integral)):
         features = [features]
     columns = [_column(feature, n_features, names) for feature in features]
-    if not 1 <= len(columns) <= most or len(set(columns)) < len(columns):
-        wanted = "one feature or two different ones" if most == 2 else f"at most {most} features"
-        raise ValueError(f"features must name {wanted}. Got {tuple(features)!r}.")
+    if not 1 <= len(columns) <= 2 or len(set(columns)) < len(columns):
+        raise ValueError(f"features must name one feature or two different ones. Got {tuple(features)!r}.")
     return np.array(columns), [f"feature {c}" if names is None else str(names[c]) for c in columns]
 
 
@@ -146,29 +133,15 @@ def rows_to_show(mixture: MixtureEstimator, X: Any, most: int) -> tuple[NDArray[
     return source.take(index), n_samples
 
 
-def labels_of(mixture: MixtureEstimator, rows: NDArray[Any]) -> NDArray[np.int64]:
-    """The component of each of these rows of a checked X; `predict` would miss the column names of a frame."""
-    return mixture._scored(ArraySource(rows), "labels")
+def scored(mixture: MixtureEstimator, rows: NDArray[Any], output: str) -> NDArray[Any]:
+    """`labels` or `resp` of these rows of a checked X; `predict` would miss the column names of a frame."""
+    return mixture._scored(ArraySource(rows), output)
 
 
-def responsibilities_of(mixture: MixtureEstimator, rows: NDArray[Any]) -> NDArray[Any]:
-    """Responsibilities of these rows of a checked X, (n_rows, n_components)."""
-    return mixture._scored(ArraySource(rows), "resp")
-
-
-def shown(n_rows: int, n_samples: int) -> str:
-    """How many rows are drawn, in words."""
-    return f"{n_rows:,} rows" if n_rows == n_samples else f"{n_rows:,} of {n_samples:,} rows"
-
-
-def check_choice(name: str, value: Any, options: tuple[str, ...]) -> None:
-    """ValueError unless the value is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, options))}. Got {value!r}.")
-
-
-def check_most(max_points: Any) -> int:
-    """Return a number of rows of at least 1."""
+def check_most(max_points: Any, default: int) -> int:
+    """Return a number of rows of at least 1, the default for None."""
+    if max_points is None:
+        return default
     if not isinstance(max_points, Integral) or max_points < 1:
         raise ValueError(f"max_points must be an int of at least 1. Got {max_points!r}.")
     return int(max_points)

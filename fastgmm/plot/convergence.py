@@ -6,10 +6,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._canvas import INK, PALETTE, Display, require_matplotlib
-from ._marginal import check_choice, check_mixture
+from ._canvas import INK, PALETTE, Display
+from ._marginal import check_mixture
 
-KINDS = ("value", "gap")
 FALL = "v"
 ENDS = {
     "converged": "converged",
@@ -51,6 +50,7 @@ class ConvergenceDisplay(Display):
     [1.5, 0.5]
     """
 
+    _kinds = ("value", "gap")
     line_: Any
     falls_: Any
 
@@ -89,13 +89,12 @@ class ConvergenceDisplay(Display):
         **line_kwargs
             Of `Axes.plot`; several fits on the same `ax` are told apart by `label`.
         """
-        require_matplotlib()
-        check_choice("kind", kind, KINDS)
+        cls._check_kind(kind)
         check_mixture(mixture)
         fitted = getattr(mixture, "mixture", mixture)  # of a StandardisedMixture, which keeps no history itself
         is_standardised = fitted is not mixture
-        lower_bounds = getattr(fitted, "lower_bounds_", None)
-        if lower_bounds is None or not len(lower_bounds):
+        lower_bounds = np.asarray(getattr(fitted, "lower_bounds_", ()), np.float64)
+        if not len(lower_bounds):
             name = type(mixture).__name__
             raise ValueError(
                 f"this {name} has no history of iterations: it was made from parameters, fitted with max_iter=0, or "
@@ -108,17 +107,13 @@ class ConvergenceDisplay(Display):
         elif is_standardised:
             objective = f"standardised {objective}"
         restarts = fitted.diagnostics_.restarts if hasattr(fitted, "diagnostics_") else ()
-        display = cls(
-            np.asarray(lower_bounds, np.float64) + shift,
-            objective=objective,
-            stop_reason=fitted.stop_reason_,
-            restarts=restarts,
-        )
+        reason = fitted.stop_reason_
+        display = cls(lower_bounds + shift, objective=objective, stop_reason=reason, restarts=restarts)
         return display.plot(ax, kind=kind, **line_kwargs)
 
     def plot(self, ax: Any = None, *, kind: str = "value", **line_kwargs: Any) -> Self:
         """Draw; parameters as in `from_estimator`."""
-        check_choice("kind", kind, KINDS)
+        self._check_kind(kind)
         ax = self._begin(ax, (4.8, 3.2))
         values = self.lower_bounds if kind == "value" else self.gaps
         drawn = np.ones(len(values), bool) if kind == "value" else values > 0

@@ -7,23 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..model.parameters import Array, UniformNoise
-from ._canvas import BLUES, EDGE, INK, NEUTRAL, Display, component_colours, halo, legible, require_matplotlib
-from ._marginal import (
-    MarginalMixture,
-    check_choice,
-    check_mixture,
-    check_most,
-    labels_of,
-    marginal,
-    resolve_features,
-    rows_to_show,
-    shown,
-)
+from ._canvas import BLUES, EDGE, INK, NEUTRAL, Display, component_colours, halo, legible, rgb, shown
+from ._marginal import MarginalMixture, check_mixture, check_most, marginal, resolve_features, rows_to_show, scored
 
-KINDS = ("ellipses", "density")
 LEVELS = (0.5, 0.9, 0.99)
 MAX_POINTS = (1_000_000, 5_000)  # of a histogram, and of a scatter plot
 MOST_NUMBERS = 30  # components that are numbered in the plot
+NUMBER = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "small", "fontweight": "bold"}
 MAX_BINS = 100
 GRID = 160  # lines per side, besides those about the means
 WIDEST = 4.0  # standard deviations that a curve is drawn over
@@ -70,13 +60,13 @@ class MixtureDisplay(Display):
     M. Okabe and K. Ito (2008), Color universal design.
     """
 
+    _kinds = ("ellipses", "density")
     points_: Any
     contours_: Any
     shades_: Any
     bars_: Any
     ellipses_: list[Any]
     lines_: list[Any]
-    note_: Any
 
     def __init__(
         self,
@@ -143,27 +133,17 @@ class MixtureDisplay(Display):
         **kwargs
             Of `plot`.
         """
-        require_matplotlib()
-        check_choice("kind", kind, KINDS)
+        cls._check_kind(kind)
         check_levels(levels)
         columns, names = resolve_features(check_mixture(mixture), features)
         parts = marginal(mixture, columns)
-        most = MAX_POINTS[len(columns) - 1] if max_points is None else check_most(max_points)
-        rows, labels, n_samples = None, None, None
+        most = check_most(max_points, MAX_POINTS[len(columns) - 1])
+        drawn: dict[str, Any] = {"feature_names": names if feature_names is None else feature_names}
         if X is not None:
             rows, n_samples = rows_to_show(mixture, X, most)
-            labels = labels_of(mixture, rows) if len(columns) == 2 else None
-            rows = rows[:, columns]
-        display = cls(
-            parts.weights,
-            parts.means,
-            parts.covariances,
-            X=rows,
-            labels=labels,
-            n_samples=n_samples,
-            noise=parts.noise,
-            feature_names=names if feature_names is None else feature_names,
-        )
+            drawn |= {"X": rows[:, columns], "n_samples": n_samples}
+            drawn |= {"labels": scored(mixture, rows, "labels")} if len(columns) == 2 else {}
+        display = cls(parts.weights, parts.means, parts.covariances, noise=parts.noise, **drawn)
         return display.plot(ax, kind=kind, levels=levels, **kwargs)
 
     def plot(
@@ -188,7 +168,7 @@ class MixtureDisplay(Display):
         **point_kwargs
             Of `Axes.scatter` (one dimension: of `Axes.stairs`).
         """
-        check_choice("kind", kind, KINDS)
+        self._check_kind(kind)
         levels = check_levels(levels)
         two = self.mixture.means.shape[1] == 2
         ax = self._begin(ax, (4.8, 3.8) if two else (4.8, 3.2))
@@ -219,7 +199,7 @@ class MixtureDisplay(Display):
         style: dict[str, Any] = {"linewidths": 0, "rasterized": True, "zorder": 1.5, "color": "#4D4D4D"}
         style |= {"s": float(np.clip(6000 / n, 2.5, 14)), "alpha": float(np.clip(900 / n, 0.35, 0.75))}
         if kind == "ellipses" and self.labels is not None:
-            style["color"] = np.where((self.labels >= 0)[:, None], colours[self.labels], _rgb(NEUTRAL))
+            style["color"] = np.where((self.labels >= 0)[:, None], colours[self.labels], rgb(NEUTRAL))
         if {"c", "color"} & set(point_kwargs):
             del style["color"]
         self.points_ = ax.scatter(*self.X.T, **(style | point_kwargs))
@@ -317,20 +297,8 @@ class MixtureDisplay(Display):
         for k in drawn:
             mean = self.mixture.means[k]
             place = (mean[0], float(self.mixture.component_density(int(k), mean[None])[0])) if one else tuple(mean)
-            offset = (0, 5) if one else (0, 0)
-            ax.annotate(
-                str(k),
-                place,
-                xytext=offset,
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                fontsize="small",
-                fontweight="bold",
-                color=INK if colours is None else legible(colours)[k],
-                path_effects=halo(),
-                zorder=4,
-            )
+            colour = INK if colours is None else legible(colours)[k]
+            ax.annotate(str(k), place, xytext=(0, 5 * one), color=colour, path_effects=halo(), zorder=4, **NUMBER)
 
     def _remarks(self, kind: str, levels: Sequence[float], n_drawn: int) -> list[str]:
         shares = [f"{100 * level:g}" for level in levels]
@@ -380,7 +348,3 @@ def _histogram(x: NDArray[Any]) -> tuple[Array, Array]:
     width = 2 * (three_quarters - quarter) / len(x) ** (1 / 3)
     n_bins = MAX_BINS if width == 0 else int(np.clip(np.ceil(np.ptp(x) / width), rice, MAX_BINS))
     return np.histogram(x, n_bins, density=True)
-
-
-def _rgb(colour: str) -> Array:
-    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])

@@ -7,18 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..model.parameters import Array
-from ._canvas import NEUTRAL, Display, component_colours, require_matplotlib
-from ._marginal import (
-    check_choice,
-    check_mixture,
-    check_most,
-    resolve_features,
-    responsibilities_of,
-    rows_to_show,
-    shown,
-)
+from ._canvas import NEUTRAL, Display, component_colours, rgb, shown
+from ._marginal import check_mixture, check_most, resolve_features, rows_to_show, scored
 
-KINDS = ("bars", "points")
 MAX_POINTS = {"bars": 1_000, "points": 5_000}
 UNSURE = 0.9  # rows whose largest responsibility is less
 
@@ -58,6 +49,10 @@ class ResponsibilitiesDisplay(Display):
     >>> display.order.tolist(), display.entropy.round(2).tolist()
     ([1, 0, 2], [0.67, 0.33, 0.5])
     """
+
+    _kinds = ("bars", "points")
+    bars_: list[Any]
+    points_: Any
 
     def __init__(
         self,
@@ -122,9 +117,8 @@ class ResponsibilitiesDisplay(Display):
         **kwargs
             Of `Axes.stackplot` or `Axes.scatter`.
         """
-        require_matplotlib()
-        check_choice("kind", kind, KINDS)
-        most = MAX_POINTS[kind] if max_points is None else check_most(max_points)
+        cls._check_kind(kind)
+        most = check_most(max_points, MAX_POINTS[kind])
         check_mixture(mixture)
         columns, names = None, ["feature 0", "feature 1"]
         if kind == "points":
@@ -133,7 +127,7 @@ class ResponsibilitiesDisplay(Display):
                 raise ValueError(f"kind='points' needs two features. Got {len(columns)}; kind='bars' needs none.")
         rows, n_samples = rows_to_show(mixture, X, most)
         display = cls(
-            responsibilities_of(mixture, rows),
+            scored(mixture, rows, "resp"),
             X=None if columns is None else rows[:, columns],
             n_samples=n_samples,
             feature_names=names if feature_names is None else feature_names,
@@ -142,13 +136,12 @@ class ResponsibilitiesDisplay(Display):
 
     def plot(self, ax: Any = None, *, kind: str = "bars", **kwargs: Any) -> Self:
         """Draw; parameters as in `from_estimator`."""
-        check_choice("kind", kind, KINDS)
+        self._check_kind(kind)
         if kind == "points" and self.X is None:
             raise ValueError("kind='points' needs two features of the rows: pass X.")
         ax = self._begin(ax, (4.8, 2.6) if kind == "bars" else (4.8, 3.8))
-        self.bars_: list[Any] = []
-        self.points_: Any = None
-        colours = np.concatenate([component_colours(self.responsibilities.shape[1]), _grey()])
+        self.bars_, self.points_ = [], None
+        colours = np.vstack([component_colours(self.responsibilities.shape[1]), rgb(NEUTRAL)])
         shares = np.column_stack([self.responsibilities, self.noise])
         if kind == "bars":
             self._plot_bars(ax, shares[self.order], colours, kwargs)
@@ -193,7 +186,3 @@ class ResponsibilitiesDisplay(Display):
             place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if self._own_figure else {"loc": "best"}
             ax.legend(dots, names, fontsize="small", framealpha=0.8, edgecolor="none", handletextpad=0.1, **place)
         ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
-
-
-def _grey() -> Array:
-    return np.array([[int(NEUTRAL[i : i + 2], 16) / 255 for i in (1, 3, 5)]])

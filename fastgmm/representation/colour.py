@@ -19,8 +19,9 @@ class OpponentColour(Transform):
         yellow-blue = (R + G - 2 B) / sqrt(6)
 
     The basis is orthonormal: distances stay, `log_abs_det` is 0, and for R, G, B in [0, 1] a grey pixel of value v
-    becomes (sqrt(3) v, 0, 0). Results have the layout of what was passed, the three channels of a pixel side by
-    side: images hold the intensity in Z[..., 0], rows in Z[:, 0::3].
+    becomes (sqrt(3) v, 0, 0). All methods take images, (n_samples, height, width, 3), or rows, (n_samples, 3 n_pixels),
+    the three channels of a pixel side by side, and raise ValueError for another shape. Results have the layout of what
+    was passed: images hold the intensity in Z[..., 0], rows in Z[:, 0::3].
 
     References
     ----------
@@ -37,21 +38,6 @@ class OpponentColour(Transform):
     """
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Note the number of columns.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height, width, 3) or (n_samples, 3 n_pixels)
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            `X` has another shape.
-        """
         rows = _as_rows(X, "X")
         if rows.shape[1] % 3:
             raise ValueError(f"rows must hold 3 channels for each pixel, got {rows.shape[1]} columns")
@@ -59,17 +45,14 @@ class OpponentColour(Transform):
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return intensity, red-green and yellow-blue of every pixel, in the shape of `X`."""
         rows = self._check_rows(_as_rows(X, "X"))
         return _rotate(rows, _BASIS.T).reshape(np.shape(X))
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return red, green and blue of every pixel, in the shape of `Z`."""
         rows = self._check_transformed(_as_rows(Z, "Z"))
         return _rotate(rows, _BASIS).reshape(np.shape(Z))
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return 0 for every row, (n_samples,)."""
         return np.zeros(len(self._check_rows(_as_rows(X, "X"))))
 
 

@@ -20,10 +20,15 @@ class Dequantisation(Transform):
     compared with the log-likelihoods of discrete models. In bits per dimension it is
     `bits_per_dimension(log p(z), n_features, levels)`.
 
+    `transform` raises ValueError for a value that is not a whole number from 0 to levels - 1, the first named with its
+    row and column, and where float32 cannot tell the values of so many levels apart. `inverse_transform` gives the
+    pixels floor(z levels), of the smallest unsigned integer type that holds them; what lies outside [0, 1], as draws
+    from a mixture may, becomes the nearest pixel value, and NaN is a ValueError.
+
     Parameters
     ----------
     levels : int, default=256
-        Number of pixel values, at least 2.
+        Number of pixel values; ValueError by `fit` unless it is an int of at least 2.
     random_state : int, numpy.random.Generator or None, default=None
         Seed of u. The seed is drawn in `fit`, and from then on every call uses the same u for the same place in
         the table, so that `transform` and `log_abs_det` of a chain see the same rows. An int gives the same u after
@@ -36,8 +41,7 @@ class Dequantisation(Transform):
 
     References
     ----------
-    L. Theis, A. van den Oord and M. Bethge (2016), A note on the evaluation of generative models, ICLR,
-    section 3.1.
+    L. Theis, A. van den Oord and M. Bethge (2016), A note on the evaluation of generative models, ICLR, section 3.1.
 
     Examples
     --------
@@ -53,21 +57,6 @@ class Dequantisation(Transform):
         self.random_state = random_state
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Note the number of columns and choose the seed of u.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            `X` has another shape, or `levels` is not an int of at least 2.
-        """
         if not isinstance(self.levels, int | np.integer) or self.levels < 2:
             raise ValueError(f"levels must be an int of at least 2, got {self.levels!r}")
         X = check_table(X, "X")
@@ -76,14 +65,6 @@ class Dequantisation(Transform):
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return the rows with u added, inside (0, 1), (n_samples, n_features).
-
-        Raises
-        ------
-        ValueError
-            A value is not a whole number from 0 to levels - 1; the first is named with its row and column. Or
-            float32 cannot tell the values of so many levels apart.
-        """
         X = self._check_rows(X)
         is_float32 = X.dtype.newbyteorder("=") == np.float32
         margin = self.levels * float(np.finfo(np.float32 if is_float32 else np.float64).eps)
@@ -105,15 +86,6 @@ class Dequantisation(Transform):
         return map_blocks(X, X.shape[1], spread)
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return the pixels floor(z levels), of the smallest unsigned integer type that holds them.
-
-        What lies outside [0, 1], as draws from a mixture may, becomes the nearest pixel value.
-
-        Raises
-        ------
-        ValueError
-            A value is NaN.
-        """
         Z = self._check_transformed(Z)
         pixels = np.empty(Z.shape, np.min_scalar_type(self.levels - 1))
         for start, block in float_blocks(Z):
@@ -124,6 +96,5 @@ class Dequantisation(Transform):
         return pixels
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return -n_features log(levels) for every row, nats, (n_samples,)."""
         X = self._check_rows(X)
         return np.full(len(X), -X.shape[1] * np.log(self.levels))

@@ -16,21 +16,21 @@ _VARIANCE_FLOOR = 1e-6
 class PCA(Transform):
     """Project rows onto the directions of largest variance, and model what is dropped as noise.
 
-    With q of D directions kept, a row is x = mean + W u + e: u its coordinates in the kept directions, e
-    isotropic Gaussian noise in the D - q others, of variance equal to the mean discarded eigenvalue
-    (probabilistic PCA, its maximum likelihood). A density p(z) of the transformed rows is thereby a density
-    of the rows themselves:
+    With q of D directions kept, a row is x = mean + W u + e: u its coordinates in the kept directions, e isotropic
+    Gaussian noise in the D - q others, of variance equal to the mean discarded eigenvalue (probabilistic PCA, its
+    maximum likelihood). A density p(z) of the transformed rows is thereby a density of the rows themselves:
 
         log p(x) = log p(z) + log_abs_det(x),  log_abs_det(x) = log |det dz/du| + log p(e)
 
-    Fitting takes two passes over the rows, in blocks, and O(n_features^2) memory; above about 5,000 features
-    the eigendecomposition takes minutes.
+    Fitting takes two passes over the rows, in blocks, and O(n_features^2) memory; above about 5,000 features the
+    eigendecomposition takes minutes. `fit` raises ValueError unless there are at least two rows, all of finite numbers,
+    and a column that varies. `inverse_transform` gives the rows without a residual e.
 
     Parameters
     ----------
     n_components : int or float
         Directions kept: a number from 1 to min(n_samples, n_features), or, between 0 and 1, the share of the
-        variance that they must reach.
+        variance that they must reach; ValueError by `fit` where it is neither.
     whiten : bool, default=False
         Scale the kept coordinates to variance 1.
 
@@ -66,22 +66,6 @@ class PCA(Transform):
         self.whiten = whiten
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Find the directions.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            At least two rows of finite numbers.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            `X` is not such a table, no column varies, or `n_components` is out of range.
-        """
         X = check_table(X, "X")
         n_samples, n_features = X.shape
         if n_samples < 2:
@@ -110,19 +94,16 @@ class PCA(Transform):
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return the coordinates of rows in the kept directions, (n_samples, n_components_)."""
         X = self._check_rows(X)
         to_coordinates = self.components_.T / self._scale
         return map_blocks(X, self.n_components_, lambda _, block: (block - self.mean_) @ to_coordinates)
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return the rows with coordinates `Z` and no residual, (n_samples, n_features)."""
         Z = self._check_transformed(Z)
         to_rows = self._scale[:, np.newaxis] * self.components_
         return map_blocks(Z, self.n_features_in_, lambda _, block: self.mean_ + block @ to_rows)
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return the log-determinant of the whitening plus log N(e; 0, noise_variance_ I), nats, (n_samples,)."""
         X = self._check_rows(X)
         log_prob = np.full(len(X), -np.log(self._scale).sum())
         n_dropped = self.n_features_in_ - self.n_components_
@@ -139,7 +120,6 @@ class PCA(Transform):
 
     @property
     def n_features_out(self) -> int:
-        """Columns of the images."""
         return self.n_components_
 
     def _count_kept(self, eigenvalues: FloatArray, n_samples: int) -> int:

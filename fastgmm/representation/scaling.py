@@ -12,12 +12,15 @@ from .transform import FloatArray, Table, Transform, check_range, check_table, m
 class Scaling(Transform):
     """Map the range [low, high] onto [0, 1]: z = (x - low) / (high - low).
 
-    Nothing is learned: the range is a property of how the data were recorded, not of the rows at hand.
+    Nothing is learned: the range is a property of how the data were recorded, not of the rows at hand. `transform`
+    raises ValueError for a value that is NaN or outside the range, the first named with its row and column; in
+    `inverse_transform`, values outside [0, 1] land outside the range. `log_abs_det` is -n_features log(high - low).
 
     Parameters
     ----------
     low, high : float, default=0 and 255
-        Ends of the range, the same for all columns; 255 is levels - 1 of 8-bit pixels.
+        Ends of the range, the same for all columns; 255 is levels - 1 of 8-bit pixels. ValueError by `fit` unless both
+        are finite and low < high.
 
     Examples
     --------
@@ -32,34 +35,12 @@ class Scaling(Transform):
         self.high = high
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Note the number of columns.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            `X` has another shape, or `low` and `high` are not finite with low < high.
-        """
         if not (np.isfinite([self.low, self.high]).all() and self.low < self.high):
             raise ValueError(f"low must be below high, both finite, got {self.low} and {self.high}")
         self.n_features_in_ = check_table(X, "X").shape[1]
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return the rows on [0, 1], (n_samples, n_features).
-
-        Raises
-        ------
-        ValueError
-            A value is NaN or outside [low, high]; the first is named with its row and column.
-        """
         X = self._check_rows(X)
 
         def scale(first_row: int, block: FloatArray) -> FloatArray:
@@ -69,18 +50,19 @@ class Scaling(Transform):
         return map_blocks(X, X.shape[1], scale)
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return rows on the original range, (n_samples, n_features); values outside [0, 1] land outside it."""
         Z = self._check_transformed(Z)
         return map_blocks(Z, Z.shape[1], lambda _, block: self.low + block * (self.high - self.low))
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return -n_features log(high - low) for every row, nats, (n_samples,)."""
         X = self._check_rows(X)
         return np.full(len(X), -X.shape[1] * np.log(self.high - self.low))
 
 
 class Standardisation(Transform):
-    """Shift and scale every column to mean 0 and variance 1; a constant column is only shifted.
+    """Shift and scale every column to mean 0 and variance 1, z = (x - mean_) / scale_; a constant column only shifted.
+
+    `fit` takes one pass over at least one row, and raises ValueError with the place of the first value that is not
+    finite. `log_abs_det` is -sum log scale_.
 
     Attributes
     ----------
@@ -96,22 +78,6 @@ class Standardisation(Transform):
     """
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Find mean and standard deviation of the columns in one pass.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            At least one row of finite numbers.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            `X` is not such a table; the first value that is not finite is named.
-        """
         return self.fit_summary(summarise_finite(check_table(X, "X")))
 
     def fit_summary(self, summary: ColumnSummary) -> Self:
@@ -123,17 +89,14 @@ class Standardisation(Transform):
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return (x - mean_) / scale_, (n_samples, n_features)."""
         X = self._check_rows(X)
         return map_blocks(X, X.shape[1], lambda _, block: (block - self.mean_) / self.scale_)
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return mean_ + scale_ z, (n_samples, n_features)."""
         Z = self._check_transformed(Z)
         return map_blocks(Z, Z.shape[1], lambda _, block: self.mean_ + block * self.scale_)
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return -sum log scale_ for every row, nats, (n_samples,)."""
         return np.full(len(self._check_rows(X)), self.row_log_abs_det)
 
     @property

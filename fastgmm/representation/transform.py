@@ -42,15 +42,18 @@ class Transform(ABC):
 
     @abstractmethod
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Learn the parameters of the map from rows, (n_samples, n_features), and return the transform itself."""
+        """Learn the parameters of the map from rows, (n_samples, n_features), and return the transform itself.
+
+        ValueError for another shape, and as the class says.
+        """
 
     @abstractmethod
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return the image z of each row."""
+        """Return the image z of each row, (n_samples, n_features_out); NotFittedError before `fit`."""
 
     @abstractmethod
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return the rows whose images are `Z`."""
+        """Return the rows whose images are `Z`, (n_samples, n_features)."""
 
     @abstractmethod
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
@@ -63,21 +66,16 @@ class Transform(ABC):
 
     def _check_rows(self, X: npt.ArrayLike) -> Table:
         self._check_fitted()
-        X = check_table(X, "X")
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} was fitted with {self.n_features_in_}"
-            )
-        return X
+        return self._check_width(check_table(X, "X"), "X", self.n_features_in_, " was fitted with")
 
     def _check_transformed(self, Z: npt.ArrayLike) -> Table:
         self._check_fitted()
-        Z = check_table(Z, "Z")
-        if Z.shape[1] != self.n_features_out:
-            raise ValueError(
-                f"Z has {Z.shape[1]} features, but {type(self).__name__}.transform gives {self.n_features_out}"
-            )
-        return Z
+        return self._check_width(check_table(Z, "Z"), "Z", self.n_features_out, ".transform gives")
+
+    def _check_width(self, rows: Table, name: str, width: int, why: str) -> Table:
+        if rows.shape[1] != width:
+            raise ValueError(f"{name} has {rows.shape[1]} features, but {type(self).__name__}{why} {width}")
+        return rows
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "n_features_in_"):
@@ -85,7 +83,9 @@ class Transform(ABC):
 
 
 class Chain(Transform):
-    """Transforms applied one after the other, as one transform.
+    """Transforms applied one after the other, as one transform; each is fitted to the rows that those before it give.
+
+    `log_abs_det` is the sum of what the transforms give, each at the rows that reach it.
 
     Parameters
     ----------
@@ -113,17 +113,6 @@ class Chain(Transform):
         self.transforms = transforms
 
     def fit(self, X: npt.ArrayLike) -> Self:
-        """Fit each transform to the rows that the ones before it give.
-
-        Parameters
-        ----------
-        X : array-like
-            What the first transform takes.
-
-        Returns
-        -------
-        self
-        """
         for transform in self.transforms[:-1]:
             X = transform.fit(X).transform(X)
         self.transforms[-1].fit(X)
@@ -131,19 +120,16 @@ class Chain(Transform):
         return self
 
     def transform(self, X: npt.ArrayLike) -> Table:
-        """Return the rows after the last transform."""
         for transform in self.transforms:
             X = transform.transform(X)
         return np.asarray(X)
 
     def inverse_transform(self, Z: npt.ArrayLike) -> Table:
-        """Return the rows before the first transform."""
         for transform in reversed(self.transforms):
             Z = transform.inverse_transform(Z)
         return np.asarray(Z)
 
     def log_abs_det(self, X: npt.ArrayLike) -> FloatArray:
-        """Return the sum of what the transforms give, each at the rows that reach it, nats, (n_samples,)."""
         total = self.transforms[0].log_abs_det(X)
         for before, transform in zip(self.transforms, self.transforms[1:], strict=False):
             X = before.transform(X)

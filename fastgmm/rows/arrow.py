@@ -75,7 +75,6 @@ class ParquetReader(SchemaReader):
         self.n_rows = sum(self._rows_of_groups)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield pieces of row groups."""
         import pyarrow
 
         with self._opened() as file:
@@ -137,7 +136,6 @@ class ArrowReader(SchemaReader):
         return isinstance(self._data, pyarrow.Table)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield batch after batch."""
         first = 0
         for batch in self._stream():
             for start in range(0, batch.num_rows, n_rows):

@@ -92,10 +92,7 @@ class CsvReader(Reader):
         return arrow_csv.open_csv(
             str(self._path),
             arrow_csv.ReadOptions(
-                use_threads=False,
-                block_size=READ_BYTES,
-                column_names=self._all_names,
-                skip_rows=int(self._has_header),
+                use_threads=False, block_size=READ_BYTES, column_names=self._all_names, skip_rows=int(self._has_header)
             ),
             arrow_csv.ParseOptions(delimiter=self._delimiter, invalid_row_handler=skip if skips else None),
             arrow_csv.ConvertOptions(

@@ -1,6 +1,5 @@
 """Rows that workers hold or read, part by part, while what is computed from each part is all that comes back."""
 
-import copy
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -41,9 +40,8 @@ class DistributedSource(Source):
 
     def __init__(self, parts: Sequence[Any], run: Runner, like: Source, counts: Sequence[int] | None = None) -> None:
         self.parts, self._run = parts, run
-        self.n_features, self.dtype, self.input_dtype, self.names = (
-            *(like.n_features, like.dtype, like.input_dtype, like.names),
-        )
+        self.n_features, self.names = like.n_features, like.names
+        self.dtype, self.input_dtype = like.dtype, like.input_dtype
         self.n_skipped = 0
         if counts is None:
             found = list(self._computed(_count, (), ((),) * len(parts)))
@@ -57,7 +55,6 @@ class DistributedSource(Source):
 
     @property
     def n_samples(self) -> int:
-        """Number of rows."""
         return int(self._starts[-1])
 
     def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
@@ -80,12 +77,6 @@ class DistributedSource(Source):
         own = ((wanted[bounds[i] : bounds[i + 1]] - self._starts[i],) for i in numbers)
         found = list(self._computed(_take, (), own, [self.parts[int(i)] for i in numbers]))
         return np.concatenate(found)[places] if found else np.empty((0, self.n_features), self.dtype)
-
-    def read_as(self, dtype: Any) -> "DistributedSource":
-        """Return the same rows in this precision."""
-        other = copy.copy(self)
-        other.dtype = np.dtype(dtype)
-        return other
 
     def place(self, row: int) -> str:
         """Say which part, or which row of which file, this is."""

@@ -1,6 +1,5 @@
 """Which files are meant, and reading of `.npy` files."""
 
-import copy
 import errno
 import glob
 import math
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
-from .streams import Part, Reader, check_table, chosen_columns
+from .streams import Part, TableReader, check_table, chosen_columns
 
 MADV_POPULATE_READ = 22  # of Linux; Python has no name for it
 TAKEN_BYTES = 2**25  # mapped at a time where single rows are taken
@@ -87,7 +86,7 @@ def _expanded(data: str | os.PathLike[str]) -> list[Path]:
     raise FileNotFoundError(f"There is no file {str(path)!r}.")
 
 
-class NpyReader(Reader):
+class NpyReader(TableReader):
     """A `.npy` file, mapped window by window: what has been read does not stay in the memory of the process.
 
     A window costs a twentieth of the time that copying it takes, if the file is in the page cache.
@@ -113,25 +112,21 @@ class NpyReader(Reader):
                 f"{path} is cut off: its header promises {shape[0]} rows of {shape[1]} columns in {needed} bytes, but "
                 f"it has {size} bytes. Copy or write it again."
             )
-        self._shape, self._first = (int(shape[0]), int(shape[1])), 0
+        self._shape = (int(shape[0]), int(shape[1]))
         self._columns = None if columns is None else chosen_columns(columns, None, self._shape[1], self.origin)
         self.n_features = self._shape[1] if self._columns is None else len(self._columns)
         self.n_rows = self._shape[0]
 
     @property
     def random_access(self) -> bool:
-        """Whether `rows` gives rows."""
         return True
 
     @property
     def maps(self) -> bool:
-        """Whether blocks are the pages of the file as the system keeps them."""
         is_float = self.dtype.kind == "f" and self.dtype.isnative and self.dtype.itemsize in (4, 8)
         return is_float and self._columns is None and not self._fortran and self._offset % self.dtype.itemsize == 0
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield blocks of rows."""
-        assert self.n_rows is not None
         last = self._first + self.n_rows
         with open(self._path, "rb", buffering=0) as file:
             for first in range(self._first, last, n_rows):
@@ -139,7 +134,6 @@ class NpyReader(Reader):
                 yield Part(self._chosen(block), self.origin, first, owned=True)
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[Any] | None:
-        """Return the rows of these increasing indices."""
         index = index + self._first
         if self._fortran:
             return self._chosen(np.asarray(self._mapped()[index]))
@@ -153,16 +147,6 @@ class NpyReader(Reader):
                 found[-len(index) :][:count] = rows[index[:count] - first]
                 index = index[count:]
         return self._chosen(found)
-
-    def split(self, n_rows: int) -> list[Reader]:
-        """Cut into stretches of rows."""
-        assert self.n_rows is not None
-        parts: list[Reader] = []
-        for first in range(self._first, self._first + self.n_rows, n_rows):
-            part = copy.copy(self)
-            part._first, part.n_rows = first, min(n_rows, self._first + self.n_rows - first)
-            parts.append(part)
-        return parts
 
     def _mapped(self) -> NDArray[Any]:
         order: Literal["C", "F"] = "F" if self._fortran else "C"

@@ -60,18 +60,15 @@ class Reservoir:
         """Look at the next rows, and keep copies of some."""
         first, last = self._n_rows, self._n_rows + len(block)
         self._n_rows = last
-        self._keep(np.arange(first >> self._level, ((last - 1) >> self._level) + 1), first, last, block)
+        index = rows_of_nodes(np.arange(first >> self._level, ((last - 1) >> self._level) + 1), self._level)
+        index = index[(index >= first) & (index < last)]
+        self._index.append(index)
+        self._blocks.append(block[index - first])
         while self._level < level_of(last, self._size):
             self._level += 1
             index, rows = self.kept()
             stays = rows_of_nodes(index >> self._level, self._level) == index
             self._index, self._blocks = [index[stays]], [rows[stays]]
-
-    def _keep(self, nodes: NDArray[np.int64], first: int, last: int, block: NDArray[Any]) -> None:
-        index = rows_of_nodes(nodes, self._level)
-        index = index[(index >= first) & (index < last)]
-        self._index.append(index)
-        self._blocks.append(block[index - first])
 
     def kept(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return indices, increasing, and rows."""

@@ -3,7 +3,6 @@
 They are known by what they can do, so that nothing here imports their libraries.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 
 from ..exceptions import SourceError
 from .source import read_dtype
-from .streams import Part, Reader, check_table, chosen_columns
+from .streams import Part, Reader, TableReader, check_table, chosen_columns
 
 LARGEST_READ = 64 * 2**20  # bytes; of a chunk of the data that is read whole
 
 
-class SliceReader(Reader):
+class SliceReader(TableReader):
     """Anything of two dimensions that gives rows as `data[first:last]`: Zarr arrays, h5py datasets, NumPy arrays."""
 
     def __init__(self, data: Any, columns: Sequence[str | int] | None = None) -> None:
@@ -29,16 +28,13 @@ class SliceReader(Reader):
         self._data = data
         self._columns = chosen_columns(columns, None, shape[1], self.origin)
         self._all = columns is None
-        self.n_features, self.dtype, self.n_rows, self._first = len(self._columns), dtype, int(shape[0]), 0
+        self.n_features, self.dtype, self.n_rows = len(self._columns), dtype, int(shape[0])
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         """Yield whole chunks of the data, as they are stored, where these are not too large."""
-        assert self.n_rows is not None
-        step, stored = n_rows, getattr(self._data, "chunks", None)
-        if isinstance(stored, tuple) and isinstance(stored[0], int) and stored[0] > 0:
-            row_bytes = self._data.shape[1] * self.dtype.itemsize
-            if stored[0] * row_bytes <= LARGEST_READ:
-                step = stored[0] * max(1, n_rows // stored[0])
+        chunk = self._stored_rows()
+        is_small = chunk * self._data.shape[1] * self.dtype.itemsize <= LARGEST_READ
+        step = chunk * max(1, n_rows // chunk) if is_small else n_rows
         stop = self._first + self.n_rows
         for first in range(self._first, stop, step):
             last = min(first + step, stop)
@@ -50,16 +46,15 @@ class SliceReader(Reader):
 
     def split(self, n_rows: int) -> list[Reader]:
         """Cut into stretches of rows, between stored chunks where there are any."""
-        assert self.n_rows is not None
+        chunk = self._stored_rows()
+        return super().split(chunk * max(1, n_rows // chunk))
+
+    def _stored_rows(self) -> int:
+        """Rows of a chunk of the data as they are stored; 1 where there are no chunks."""
         stored = getattr(self._data, "chunks", None)
         if isinstance(stored, tuple) and isinstance(stored[0], int) and stored[0] > 0:
-            n_rows = stored[0] * max(1, n_rows // stored[0])
-        parts: list[Reader] = []
-        for first in range(self._first, self._first + self.n_rows, n_rows):
-            part = copy.copy(self)
-            part._first, part.n_rows = first, min(n_rows, self._first + self.n_rows - first)
-            parts.append(part)
-        return parts
+            return stored[0]
+        return 1
 
 
 class DaskReader(Reader):
@@ -151,7 +146,6 @@ class ChunksReader(Reader):
         self.n_features, self.dtype = len(self._columns), first.dtype
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield chunk after chunk."""
         for number, chunk in enumerate(self._data.chunks()):
             values = np.asarray(chunk)
             if not self._all and values.ndim == 2 and values.shape[1] == self._width:

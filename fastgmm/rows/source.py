@@ -1,5 +1,6 @@
 """Rows as the kernels read them: C-contiguous float32 or float64 blocks, without a copy of the whole where possible."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar
@@ -96,9 +97,11 @@ class Source(ABC):
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of these indices."""
 
-    @abstractmethod
     def read_as(self, dtype: Any) -> Self:
         """Return the same rows in this precision, float32 or float64."""
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        return other
 
     def place(self, row: int) -> str:
         """Say where a row comes from, for messages: the file and its place there; empty if there is nothing to say."""
@@ -150,11 +153,9 @@ class ArraySource(Source):
 
     @property
     def n_samples(self) -> int:
-        """Number of rows."""
         return self._n_samples
 
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (index of the first row, block)."""
         if self._direct:
             yield 0, self.X
             return
@@ -163,11 +164,9 @@ class ArraySource(Source):
             yield first, self._converted(self.X[first : first + size])
 
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of these indices."""
         return self._converted(self.X[index])
 
     def read_as(self, dtype: Any) -> "ArraySource":
-        """Return the same rows in this precision."""
         return self if dtype == self.dtype else ArraySource(self.X, dtype, self.names)
 
     def split(self, n_rows: int | None) -> list[Source]:

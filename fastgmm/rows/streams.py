@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +111,21 @@ class Reader(ABC):
         )
 
 
+class TableReader(Reader):
+    """A reader of a table whose number of rows is known, or of a stretch of it."""
+
+    n_rows: int
+    _first = 0  # row of the table
+
+    def split(self, n_rows: int) -> list[Reader]:
+        parts: list[Reader] = []
+        for first in range(self._first, self._first + self.n_rows, n_rows):
+            part = copy.copy(self)
+            part._first, part.n_rows = first, min(n_rows, self._first + self.n_rows - first)
+            parts.append(part)
+        return parts
+
+
 class StreamSource(Source):
     """The rows of a reader in blocks of a fixed number of rows, read ahead by another thread.
 
@@ -148,11 +163,9 @@ class StreamSource(Source):
 
     @property
     def known_n_samples(self) -> int | None:
-        """`n_samples`, or None where only reading would tell."""
         return None if self.counts is None else self.counts[0]
 
     def remember_counts(self, n_samples: int, n_skipped: int) -> None:
-        """Learn from another process what reading the rows told it."""
         self.counts = (n_samples, n_skipped)
 
     @property
@@ -161,7 +174,6 @@ class StreamSource(Source):
         return self._counted()[1]
 
     def chunks(self) -> Generator[tuple[int, Table]]:
-        """Yield (index of the first row, block)."""
         expected = self.n_samples
         first = 0
         with closing(Prefetched(self._blocks())) as blocks:
@@ -203,12 +215,6 @@ class StreamSource(Source):
                 if done == len(wanted):
                     break
         return out
-
-    def read_as(self, dtype: Any) -> Self:
-        """Return the same rows in this precision."""
-        other = copy.copy(self)
-        other.dtype = np.dtype(dtype)
-        return other
 
     def place(self, row: int) -> str:
         """Say which row of which file this is."""
@@ -354,16 +360,13 @@ class Chained(Reader):
 
     @property
     def random_access(self) -> bool:
-        """Whether `rows` gives rows."""
         return all(reader.random_access for reader in self.readers)
 
     @property
     def maps(self) -> bool:
-        """Whether blocks are the pages of a file as the system keeps them."""
         return all(reader.maps for reader in self.readers)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield the rows of one reader after the other."""
         for reader in self.readers:
             yield from reader.parts(n_rows, skips)
 
@@ -372,7 +375,6 @@ class Chained(Reader):
         return [part for reader in self.readers for part in reader.split(n_rows)]
 
     def rows(self, index: NDArray[np.int64]) -> Table | None:
-        """Return the rows of these increasing indices."""
         bounds = np.searchsorted(index, self._starts)
         found = []
         for reader, start, first, last in zip(self.readers, self._starts, bounds[:-1], bounds[1:], strict=False):

@@ -28,12 +28,10 @@ class WrappedSource(Source):
 
     @property
     def n_samples(self) -> int:
-        """Number of rows."""
         return self._source.n_samples
 
     @property
     def known_n_samples(self) -> int | None:
-        """`n_samples`, or None where only reading would tell."""
         return self._source.known_n_samples
 
     @property
@@ -42,7 +40,6 @@ class WrappedSource(Source):
         return int(getattr(self._source, "n_skipped", 0))
 
     def remember_counts(self, n_samples: int, n_skipped: int) -> None:
-        """Learn from another process what reading the rows told it."""
         self._source.remember_counts(n_samples, n_skipped)
 
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -52,11 +49,9 @@ class WrappedSource(Source):
             yield first, self._made_of(block)
 
     def take(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of these indices."""
         return self._made_of(self._source.take(index))
 
     def place(self, row: int) -> str:
-        """Say where a row comes from, for messages."""
         return self._source.place(row)
 
     def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
@@ -99,7 +94,6 @@ class FilledSource(WrappedSource):
         self.names = source.names
 
     def read_as(self, dtype: Any) -> "FilledSource":
-        """Return the same rows in this precision."""
         return FilledSource(self._source.read_as(dtype), self._fill)
 
     def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -127,10 +121,6 @@ class LeadingColumns(WrappedSource):
         super().__init__(source)
         self.n_features, self.dtype, self.input_dtype = source.n_features - 1, np.dtype(dtype), np.dtype(input_dtype)
         self.names = None if source.names is None else source.names[:-1]
-
-    def read_as(self, dtype: Any) -> "LeadingColumns":
-        """Return the same rows in this precision."""
-        return LeadingColumns(self._source, dtype, self.input_dtype)
 
     def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(rows[:, :-1], dtype=self.dtype)

@@ -10,7 +10,6 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, Self
 
 import numpy as np
@@ -56,9 +55,7 @@ class ModelReader(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -92,10 +89,7 @@ class FileReader(ModelReader):
     """A model file, open until the end of the `with` block; its body is read only when its size is as announced."""
 
     def __init__(
-        self,
-        path: StrPath,
-        max_bytes: int = MAX_FILE_BYTES,
-        check: Callable[[StrPath, Any], None] | None = None,
+        self, path: StrPath, max_bytes: int = MAX_FILE_BYTES, check: Callable[[StrPath, Any], None] | None = None
     ) -> None:
         self.path = path
         self._file: BinaryIO
@@ -255,10 +249,7 @@ def check_metadata(path: StrPath, metadata: Any) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         fail(path, "metadata must map strings to strings")
     if metadata.get("format") != FORMAT:
-        fail(
-            path,
-            f"metadata 'format' must be {FORMAT!r}, got {metadata.get('format')!r}; is it a fastgmm model?",
-        )
+        fail(path, f"metadata 'format' must be {FORMAT!r}, got {metadata.get('format')!r}; is it a fastgmm model?")
     for key in (*OWN_METADATA, "dtype"):
         if key not in metadata:
             fail(path, f"metadata {key!r} is missing")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.covariance import STRUCTURES
-from ..model.parameters import UniformNoise
+from ..model.parameters import MixtureParameters, UniformNoise
 from ..rows.atomic import StrPath
 from . import container as files
 from .container import FloatArray, ModelReader, fail, first_index
@@ -29,29 +29,16 @@ LOG_LIKELIHOOD_OF_ROWS = "log_likelihood_of_rows"
 TENSORS = ("weights", "means", "covariances", "precisions_cholesky")
 
 
-@dataclass(frozen=True)
-class MixtureFile:
-    """The checked content of a model file.
+@dataclass(frozen=True, kw_only=True)
+class MixtureFile(MixtureParameters):
+    """The checked content of a model file: a mixture, with covariances.
 
     Attributes
     ----------
-    weights : ndarray of shape (n_components,), float64
-    means : ndarray of shape (n_components, n_features), float64
-    covariances : ndarray, float64
-        Full (n_components, n_features, n_features), tied (n_features, n_features), diag (n_components,
-        n_features), spherical (n_components,).
-    precisions_cholesky : ndarray, float64
-        Same shape as `covariances`; upper triangular U with U U^T = precision, or its diagonal.
-    covariance_type : {"full", "tied", "diag", "spherical"}
     metadata : mapping of str to str
         All the file says about itself, `format`, `fastgmm_version`, `covariance_type`, `dtype` included.
     """
 
-    weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
-    precisions_cholesky: FloatArray
-    covariance_type: str
     metadata: Mapping[str, str]
 
     @property
@@ -87,7 +74,8 @@ def read_mixture(reader: ModelReader) -> MixtureFile:
     dtype = np.dtype(metadata["dtype"])
     tensors = files.rounded(reader.tensors(TENSORS), dtype)
     _check_values(path, tensors, covariance_type, dtype)
-    return MixtureFile(**tensors, covariance_type=covariance_type, metadata=metadata)
+    weights, means, covariances, factors = (tensors[name] for name in TENSORS)
+    return MixtureFile(weights, means, factors, covariance_type, covariances, metadata=metadata)
 
 
 def check_standardisation(path: StrPath, arrays: Mapping[str, FloatArray], n_features: int) -> None:
@@ -139,26 +127,14 @@ def _check_shapes(path: StrPath, shapes: Mapping[str, tuple[int, ...]], covarian
     if covariance_type not in STRUCTURES:
         fail(path, f"covariance_type must be one of {list(STRUCTURES)}, got {covariance_type!r}")
     covariance_shape = STRUCTURES[covariance_type].shape(n_components, n_features)
-    expected = {
-        "weights": (n_components,),
-        "covariances": covariance_shape,
-        "precisions_cholesky": covariance_shape,
-    }
+    expected = {"weights": (n_components,), "covariances": covariance_shape, "precisions_cholesky": covariance_shape}
     for name, shape in expected.items():
         if shapes[name] != shape:
-            fail(
-                path,
-                f"tensor {name!r} must have shape {shape} for covariance_type={covariance_type!r} "
-                f"and means of shape {means}, got {shapes[name]}",
-            )
+            owner = f"for covariance_type={covariance_type!r} and means of shape {means}"
+            fail(path, f"tensor {name!r} must have shape {shape} {owner}, got {shapes[name]}")
 
 
-def _check_values(
-    path: StrPath,
-    tensors: Mapping[str, FloatArray],
-    covariance_type: str,
-    dtype: np.dtype[Any],
-) -> None:
+def _check_values(path: StrPath, tensors: Mapping[str, FloatArray], covariance_type: str, dtype: np.dtype[Any]) -> None:
     files.check_finite(path, tensors)
     eps = float(np.finfo(dtype).eps)
     covariances, precisions_cholesky = tensors["covariances"], tensors["precisions_cholesky"]
@@ -181,20 +157,14 @@ def _check_variances(path: StrPath, variances: FloatArray, factors: FloatArray, 
             fail(path, f"tensor {name!r} is not positive at index {first_index(values <= 0)}")
     agrees = np.abs(np.sqrt(variances) * factors - 1) <= 16 * eps
     if not agrees.all():
-        fail(
-            path,
-            f"tensor 'precisions_cholesky' is not 1 / sqrt(covariances) at index {first_index(~agrees)}",
-        )
+        fail(path, f"tensor 'precisions_cholesky' is not 1 / sqrt(covariances) at index {first_index(~agrees)}")
 
 
 def _check_matrix(path: StrPath, covariance: FloatArray, factor: FloatArray, eps: float, owner: str) -> None:
     """Check that a covariance S is symmetric positive definite and that its factor U solves U^T S U = I."""
     diagonal = np.diagonal(covariance)
     if diagonal.min() <= 0:
-        fail(
-            path,
-            f"tensor 'covariances'{owner} has a variance that is not positive, feature {diagonal.argmin()}",
-        )
+        fail(path, f"tensor 'covariances'{owner} has a variance that is not positive, feature {diagonal.argmin()}")
     # In units of the standard deviations, so that differently scaled columns weigh the same.
     scale = np.sqrt(diagonal)
     correlation = covariance / scale / scale[:, np.newaxis]

@@ -10,7 +10,6 @@ from ...model.covariance import STRUCTURES
 from ...model.map_prior import ConjugatePrior
 from ...model.maximisation import Maximiser
 from ...model.parameters import Array
-from ...optimization.initialization import UserStart
 from ...optimization.problem import MixtureProblem
 from ...optimization.solvers import SOLVERS, Iterate
 from ...rows.source import Source
@@ -87,18 +86,17 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
     return replace(problem, maximise=replace(maximise, prior=prior))
 
 
-def user_start(model: Any, n_features: int) -> UserStart:
-    """Check the user's starting values; like scikit-learn, the checked arrays replace what was passed."""
-    structure = STRUCTURES[model.covariance_type]
-    weights, means, factors = None, None, None
+def user_start(model: Any, n_features: int) -> dict[str, Array]:
+    """The user's starting values by name, checked; like scikit-learn, the checked arrays replace what was passed."""
+    structure, given = STRUCTURES[model.covariance_type], {}
     if model.weights_init is not None:
         model.weights_init = check.check_weights(model.weights_init, model.n_components)
-        weights = model.weights_init.astype(np.float64)
+        given["weights"] = model.weights_init.astype(np.float64)
     if model.means_init is not None:
         model.means_init = check.check_means(model.means_init, model.n_components, n_features)
-        means = model.means_init.astype(np.float64)
+        given["means"] = model.means_init.astype(np.float64)
     if model.precisions_init is not None:
         shape = structure.shape(model.n_components, n_features)
         model.precisions_init = check.check_precisions(model.precisions_init, structure, shape)
-        factors = structure.cholesky_of_precisions(model.precisions_init.astype(np.float64))
-    return UserStart(weights, means, factors)
+        given["precisions_cholesky"] = structure.cholesky_of_precisions(model.precisions_init.astype(np.float64))
+    return given

@@ -36,7 +36,6 @@ class FactorDensity(Density):
 
     @property
     def n_components(self) -> int:
-        """Number of components."""
         return len(self.parameters.weights)
 
     @property
