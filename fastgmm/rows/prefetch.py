@@ -51,7 +51,7 @@ class Prefetched(Generic[T]):
         with self._changed:
             self._ended = True
             thread = self._thread
-        if thread is not None:
+        if thread is not None and thread.ident is not None:
             thread.join(PATIENCE)
             if thread.is_alive():
                 return
@@ -63,9 +63,12 @@ class Prefetched(Generic[T]):
     def _start(self) -> None:
         """Begin to read if nobody does and there is room; called with the lock held."""
         if self._thread is None and not self._ended and len(self._ready) < self._depth:
-            thread = threading.Thread(target=self._read, name="fastgmm-prefetch", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._thread = threading.Thread(target=self._read, name="fastgmm-prefetch", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # there can be no more threads; an interrupt comes when this one may run already
+                self._thread = None
+                raise
 
     def _read(self) -> None:
         while True:
