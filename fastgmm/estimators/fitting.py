@@ -167,6 +167,10 @@ class EMEstimator(MixtureEstimator):
         """What `lower_bound_` is of the bound per row."""
         return 1.0 if self._bound_is_per_row else total_weight
 
+    def _tol_per_row(self, problem: Any) -> float:
+        """`tol`, which is of the bound as `lower_bound_` gives it, as a change of the bound per row."""
+        return float(self.tol / self._bound_scale(problem.total_weight))
+
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
         """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
         # Not by get_params, which inspects the signature: slow.
@@ -181,7 +185,7 @@ class EMEstimator(MixtureEstimator):
             if keeper is not None:
                 keeper.bind(plan.rng)
             result, log_likelihood, labels = self._run(
-                problem, plan, self._reporter(source, begin), keeper, want_labels
+                problem, plan, self._reporter(problem, begin), keeper, want_labels
             )
         self._set_result(result, plan, problem)
         self.converged_ = result.converged
@@ -229,7 +233,7 @@ class EMEstimator(MixtureEstimator):
         check_columns(columns, names)
         return columns
 
-    def _reporter(self, source: Source, begin: float) -> FitReporter:
+    def _reporter(self, problem: Any, begin: float) -> FitReporter:
         """Whoever wants to know of the fit's progress, which began then."""
         info = IterationInfo(
             init=0,
@@ -237,9 +241,9 @@ class EMEstimator(MixtureEstimator):
             max_iter=int(self.max_iter),
             lower_bound=-np.inf,
             change=np.inf,
-            n_samples=source.n_samples,
+            n_samples=problem.source.n_samples,
             n_init=1 if self._goes_on() else int(self.n_init),
-            tol=float(self.tol),
+            tol=self._tol_per_row(problem),
             max_seconds=None if self.max_seconds is None else float(self.max_seconds),
         )
         return FitReporter(VerboseReport(self.verbose, self.verbose_interval), self.callback, info, begin)
@@ -259,7 +263,7 @@ class EMEstimator(MixtureEstimator):
             bound = float(self.lower_bound_) / self._bound_scale(problem.total_weight)
         else:
             starts = [plan.start] * self.n_init
-        options = EMOptions(self.tol, self.max_iter, plan.iterate, plan.m_step)
+        options = EMOptions(self._tol_per_row(problem), self.max_iter, plan.iterate, plan.m_step)
         try:
             with reporter.whole_fit():
                 result = fit_best(problem, starts, options, reporter, bound, keeper)

@@ -150,7 +150,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         float64. Prediction reads `weights_`, `means_` and `precisions_cholesky_`, sampling `covariances_`; they may be
         set by hand.
     converged_ : bool
-        True only if the last change was in [0, tol).
+        True only if the last change was in (-tol / 100, tol): a fall that small is rounding.
     stop_reason_ : str
         'converged', 'max_iter', 'decreased' (the likelihood fell by less than tol: see `reg_covar`), 'callback',
         'max_seconds' or 'passes' (stepwise EM without polish, `partial_fit`).

@@ -20,6 +20,7 @@ FREE = (
     "verbose", "verbose_interval", "n_jobs", "callback", "max_seconds", "checkpoint", "checkpoint_every", "resume",
     "warm_start", "obs_noise", "max_iter",
 )  # fmt: skip
+YOUNGER = {"acceleration": None, "prune": False}  # what fits did before these were settings
 ROWS = 100  # at either end, of which a hash is kept
 GROUPS = 64  # of columns, of which the sum of the means is kept
 SUM_TOLERANCE = 1e-9  # per column, of its range
@@ -114,7 +115,7 @@ def _compare(path: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], resu
             before = theirs.get(group)
             before = before if isinstance(before, dict) else {}
             for name, value in ours[group].items():
-                if name not in before or before[name] != value:
+                if before.get(name, YOUNGER.get(name, "unknown")) != value:
                     differences.append(_difference(name, before.get(name), value))
         differences += _iterations(theirs.get("max_iter"), ours, resumed)
     if not differences and not _same_sums(theirs.get("means"), ours["means"], ours["data"]["n_features"]):

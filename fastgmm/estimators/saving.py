@@ -1,5 +1,6 @@
 """Saving and loading of estimators: what every model file says besides the arrays of its mixture."""
 
+import inspect
 import json
 from abc import abstractmethod
 from dataclasses import asdict, fields
@@ -43,6 +44,13 @@ class Saveable(DensityMixin, BaseEstimator):
     """
 
     _models: ClassVar[tuple[str, ...]]  # what files say that `load` reads; the first is what `save` writes
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickle's state; settings that are younger than it have their defaults."""
+        super().__setstate__(state) if hasattr(super(), "__setstate__") else self.__dict__.update(state)
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name not in self.__dict__ and parameter.default is not parameter.empty:
+                self.__dict__[name] = parameter.default
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to a safetensors file, atomically; see `Saveable` for what is left out.

@@ -60,6 +60,9 @@ class _Matrices(CovarianceStructure):
     def sample_covariance(self, variance: Array, covariance: Callable[[], Array]) -> Array:
         return covariance()
 
+    def trace(self, covariances: Array, n_features: int) -> Array:
+        return np.add.reduce(self.dense(covariances, n_features).diagonal(0, 1, 2), axis=1)
+
     def with_ridge(self, covariances: Array, ridge: Array) -> Array:
         covariances, n_features = covariances.copy(), len(ridge)
         covariances.reshape(-1, n_features * n_features)[:, :: n_features + 1] += ridge
@@ -231,6 +234,10 @@ class _Variances(CovarianceStructure):
 
     def flops_per_row(self, n_components: int, n_features: int) -> float:
         return n_components * (8.0 * n_features + 60)
+
+    def trace(self, covariances: Array, n_features: int) -> Array:
+        values = covariances.reshape(len(covariances), -1)
+        return np.add.reduce(values, axis=1) * (n_features / values.shape[1])
 
     def cholesky(self, covariances: Array, rtol: float = 0.0) -> Array:
         _check_above(covariances.reshape(len(covariances), -1), 0.0)

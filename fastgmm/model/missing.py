@@ -101,9 +101,11 @@ class MissingPass(Resumable):
     def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
         self.source, self.sample_weight, self.shift = source, sample_weight, shift
         self.groups: list[tuple[Pattern, StatisticsPass]] = []
+        self._unseen = np.empty(0, np.int64)
         if not isinstance(source, ArraySource):
             return
         X = np.concatenate([block for _, block in source.chunks()]) if source.n_samples else source.X
+        self._unseen = np.flatnonzero(np.isnan(X).all(axis=1))
         for pattern in find_patterns([(0, X)], len(shift)):
             weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[pattern.index])
             if weight is None or weight.any():
@@ -115,7 +117,8 @@ class MissingPass(Resumable):
     ) -> SufficientStatistics:
         """Return the expected statistics of all rows under `parameters`.
 
-        Under responsibilities given for an array, the log-likelihood is that of rows and components together.
+        Under responsibilities given for an array, the log-likelihood is that of rows and components together. Rows
+        without any value say nothing, and count nowhere unless their component is known.
         """
         parameters = with_covariances(parameters)
         total = _nothing(parameters)
@@ -130,7 +133,20 @@ class MissingPass(Resumable):
                 at_means = statistics.about(part.means, STRUCTURES[part.covariance_type])
                 statistics = replace(statistics, log_likelihood=complete_log_likelihood(part, at_means))
             total = total + completed(statistics, parameters, pattern)
-        return total
+        return total if resp is None or not len(self._unseen) else total + self._of_unseen(parameters, resp)
+
+    def _of_unseen(self, parameters: MixtureParameters, resp: Resp) -> SufficientStatistics:
+        """Statistics of rows of known components without any value: they count in the weights, and vary as expected."""
+        structure, n_features = STRUCTURES[parameters.covariance_type], parameters.means.shape[1]
+        share = resp[self._unseen]
+        counts = share.sum(axis=0) if self.sample_weight is None else self.sample_weight[self._unseen] @ share
+        present = counts > 0
+        return replace(
+            _nothing(parameters),
+            log_likelihood=float(counts[present] @ np.log(parameters.weights[present])),
+            sum_resp=counts,
+            sum_outer=structure.denominator(counts, n_features) * covariances_of(parameters),
+        )
 
     @property
     def passes(self) -> list[StatisticsPass]:
@@ -139,7 +155,7 @@ class MissingPass(Resumable):
 
 
 def _nothing(parameters: MixtureParameters) -> SufficientStatistics:
-    """Statistics of rows that miss all their values, or have no weight."""
+    """Statistics of no rows."""
     structure, means = STRUCTURES[parameters.covariance_type], parameters.means
     empty = np.zeros(structure.shape(*means.shape))
     return SufficientStatistics(0.0, np.zeros(len(means)), np.zeros_like(means), empty, means)

@@ -186,6 +186,14 @@ class CovarianceStructure(KernelStructure):
         """Coefficients of the missing on the observed columns, (..., n_missing, n_observed); None: no correlation."""
         return None
 
+    def share(self, counts: Array) -> Array:
+        """Rows of each free covariance, of `counts` (n_components,); a shared one takes a component's share."""
+        return np.asarray(counts.mean() if self.pools_components else counts)
+
+    @abstractmethod
+    def trace(self, covariances: Array, n_features: int) -> Array:
+        """Sum of the variances of each component, (n_components,), or (1,) of one for all."""
+
     def identity(self, n_components: int, n_features: int) -> Array:
         """Unit covariances."""
         return np.ones(self.shape(n_components, n_features))

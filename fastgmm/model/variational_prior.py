@@ -143,20 +143,33 @@ def estimate_posterior(
         scatter / structure.denominator(rows, n_features), np.broadcast_to(ridge, n_features)
     )
     n_rows = statistics.sum_resp + COUNT_FLOOR
-    mean_precision = prior.mean_precision + n_rows
+    mean_precision, share = prior.mean_precision + n_rows, structure.share(n_rows)
     diff = statistics.means + offsets - prior.mean
     means = prior.mean + diff * (n_rows / mean_precision)[:, None]
     sharing = n_components if structure.pools_components else 1
-    share = np.asarray(n_rows.sum() / n_components if structure.pools_components else n_rows)
-    degrees_of_freedom = prior.degrees_of_freedom + share
     shrinkage = structure.pooled_outer(diff, n_rows * prior.mean_precision / mean_precision) / sharing
     covariances = prior.covariance + _along(share, scatter) * scatter + shrinkage
-    covariances = covariances / _along(degrees_of_freedom, scatter)
+    covariances = covariances / _along(prior.degrees_of_freedom + share, scatter)
+    return posterior_at(prior, n_rows, means, structure.cholesky(covariances), covariance_type, covariances)
+
+
+def posterior_at(
+    prior: MixturePrior,
+    n_rows: Array,
+    means: Array,
+    precisions_cholesky: Array,
+    covariance_type: str,
+    covariances: Array | None = None,
+) -> MixturePosterior:
+    """The posterior of so many rows per component, (n_components,), with these means and factors."""
+    mean_precision = prior.mean_precision + n_rows
+    degrees_of_freedom = prior.degrees_of_freedom + STRUCTURES[covariance_type].share(n_rows)
     concentration = prior.weights.posterior(prior.weight_concentration, n_rows)
+    n_features = means.shape[1]
     return MixturePosterior(
         prior.weights.mean(concentration),
         means,
-        structure.cholesky(covariances),
+        precisions_cholesky,
         covariance_type,
         covariances,
         expected_log_weights(prior.weights, concentration, mean_precision, degrees_of_freedom, n_features),

@@ -12,6 +12,8 @@ three times as many in total where components overlap. EM's map is nearly symmet
 uses that. `python -m benchmarks.acceleration` measures what it saves.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from ..model.covariance import EPS, STRUCTURES
@@ -46,7 +48,11 @@ class AcceleratedIteration(EMIteration):
     stop there as well.
     """
 
-    changing = ("parameters", "_proposal", "_history", "_begun", "_given_up", "_quiet_passes")
+    changing: ClassVar[tuple[str, ...]] = (
+        *("parameters", "_proposal", "_history", "_begun", "_given_up", "_quiet_passes"),
+    )
+
+    begin_gain = BEGIN_GAIN
 
     def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
         super().__init__(expectation, parameters, maximise)
@@ -73,31 +79,40 @@ class AcceleratedIteration(EMIteration):
             return None
         self._given_up = self._given_up or (self._begun and monitor.falls(lower_bound))
         reason = monitor.update(lower_bound)
-        self._begun = not self._given_up and (self._begun or 0 <= monitor.change < BEGIN_GAIN)
+        self._begun = not self._given_up and (self._begun or 0 <= monitor.change < self.begin_gain)
         self._history = [*self._history[-MEMORY if self._begun else -1 :], (point, updated)]
         self.parameters = updated
         if not self._begun:
             return reason
-        self._quiet_passes = self._quiet_passes + 1 if reason == "converged" else 0
+        proposal = self._propose()
+        self._quiet_passes = self._quiet_passes + 1 if self._is_quiet(reason, monitor) else 0
         if self._quiet_passes == QUIET_PASSES:
-            return reason
+            return "converged"
         if not (extrapolated and self._quiet_passes):
-            self._proposal = _propose(self._history)
+            self._proposal = proposal
         return None
 
+    def _is_quiet(self, reason: str | None, monitor: ConvergenceMonitor) -> bool:
+        """Whether the last accepted pass gained as little as a converged fit does."""
+        return reason == "converged"
 
-def _propose(history: list[tuple[MixtureParameters, MixtureParameters]]) -> MixtureParameters | None:
-    """Return the L-BFGS point of (point, EM step) pairs, oldest first; None where they say nothing about curvature."""
-    if len(history) < 2:
-        return None
-    coordinates = LocalCoordinates(history[-1][0])
-    points = coordinates.of([point for point, _ in history])
-    steps = coordinates.of([updated for _, updated in history]) - points
-    direction = quasi_newton_step(points, steps)
-    if direction is None:
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is rejected
-        return coordinates.parameters(points[-1] + direction * RADIUS / max(RADIUS, float(np.linalg.norm(direction))))
+    def _propose(self) -> MixtureParameters | None:
+        """The L-BFGS point of the history; None where that says nothing about curvature."""
+        if len(self._history) < 2:
+            return None
+        coordinates = LocalCoordinates(self._history[-1][0])
+        points = coordinates.of([point for point, _ in self._history])
+        steps = coordinates.of([updated for _, updated in self._history]) - points
+        direction = quasi_newton_step(points, steps)
+        if direction is None:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is rejected
+            return coordinates.parameters(points[-1] + shortened(direction))
+
+
+def shortened(direction: Array) -> Array:
+    """The direction, no longer than RADIUS."""
+    return direction * RADIUS / max(RADIUS, float(np.linalg.norm(direction)))
 
 
 def quasi_newton_step(points: Array, steps: Array) -> Array | None:

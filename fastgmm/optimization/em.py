@@ -24,7 +24,7 @@ class EMResult:
 
     @property
     def converged(self) -> bool:
-        """Whether the last change was in [0, tol)."""
+        """Whether the last change was in (-tol / 100, tol)."""
         return self.stop_reason == "converged"
 
 
