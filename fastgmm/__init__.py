@@ -43,13 +43,19 @@ __all__ = [
 ]
 
 
+_MODULES = (
+    *("batch", "callbacks", "datasets", "distributed", "engine", "exceptions", "images", "metrics", "plot"),
+    "representation",
+)
+
+
 def __getattr__(name: str) -> Any:
-    if name == "batch":
-        return import_module("fastgmm.batch")
+    if name in _MODULES:
+        return import_module(f"fastgmm.{name}")
     if name in __all__:
         return find(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_MODULES})

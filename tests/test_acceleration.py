@@ -17,6 +17,7 @@ from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.maximisation import Maximiser
 from fastgmm.model.parameters import MixtureParameters
 from fastgmm.optimization import acceleration
+from fastgmm.optimization.acceleration import AcceleratedIteration
 from fastgmm.rows.source import ArraySource
 from fastgmm.rows.summary import summarise_columns
 from tests.reference import COVARIANCE_TYPES
@@ -108,14 +109,14 @@ def flatten(mixture):
 
 @pytest.mark.parametrize("spoil", [spoil_means, spoil_factors, collapse, flatten])
 def test_bad_points_are_rejected_and_leave_plain_em(covariance_type, spoil, monkeypatch):
-    def propose(history):
-        mixture = history[-1][1]
+    def propose(self):
+        mixture = self._history[-1][1]
         return MixtureParameters(mixture.weights, *spoil(mixture), mixture.covariance_type)
 
     X = rows(1.5, covariance_type, 0)
     settings = {"covariance_type": covariance_type, "tol": 0.0, "max_iter": 30}
     plain = fit(X, 5, None, **settings)
-    monkeypatch.setattr(acceleration, "_propose", propose)
+    monkeypatch.setattr(AcceleratedIteration, "_propose", propose)
     spoiled = fit(X, 5, "lbfgs", **settings)
     kept = accepted(spoiled.lower_bounds_)
     assert 5 < len(kept) < 29  # passes were spent on bad points, and all others were plain EM's
@@ -128,18 +129,18 @@ def test_bad_points_are_rejected_and_leave_plain_em(covariance_type, spoil, monk
 def test_a_fit_whose_points_are_all_rejected_converges_where_plain_em_does(monkeypatch):
     X = rows(1.5, "full", 0)
     plain = fit(X, 5, None, tol=1e-5)
-    monkeypatch.setattr(acceleration, "_propose", lambda history: None)
+    monkeypatch.setattr(AcceleratedIteration, "_propose", lambda self: None)
     assert fit(X, 5, "lbfgs", tol=1e-5).n_iter_ - plain.n_iter_ == acceleration.QUIET_PASSES - 1
 
 
 def test_where_a_ridge_makes_em_fall_plain_em_goes_on_alone(covariance_type, monkeypatch):
-    propose, proposals, changes = acceleration._propose, [], []
+    propose, proposals, changes = AcceleratedIteration._propose, [], []
 
-    def count(history):
+    def count(self):
         proposals.append(len(changes))
-        return propose(history)
+        return propose(self)
 
-    monkeypatch.setattr(acceleration, "_propose", count)
+    monkeypatch.setattr(AcceleratedIteration, "_propose", count)
     falls = 0
     for seed in range(6):
         proposals.clear()

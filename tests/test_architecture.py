@@ -169,6 +169,13 @@ def test_public_names_are_importable():
         _ = fastgmm.Mixture
 
 
+def test_public_modules_need_no_import_of_their_own():
+    script = "import fastgmm; print(fastgmm.metrics.evaluate, *(getattr(fastgmm, name) for name in dir(fastgmm)))"
+    subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    public = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert {name for name in public if not name.startswith("_")} & set(dir(fastgmm)) >= {"engine", "metrics", "images"}
+
+
 def test_importing_the_package_imports_nothing_heavy():
     heavy = "{'numba', 'sklearn', 'scipy', 'matplotlib', 'rich', 'typer', 'pyarrow'}"
     code = f"import sys, fastgmm; print(sorted({heavy} & set(sys.modules)))"

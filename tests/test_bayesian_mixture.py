@@ -278,6 +278,7 @@ def test_weights_count_rows(blobs, covariance_type):
     counts = np.random.default_rng(3).integers(0, 4, len(X))
     labels = blobs[1]
     settings = {"n_components": 3, "covariance_type": covariance_type, "max_iter": 20, "tol": 0.0}
+    settings["acceleration"] = None  # whose number of passes at a tol of 0 is not a matter of rounding
     weighted = quietly(BayesianGaussianMixture(**settings, init_params=labels), X, sample_weight=counts)
     repeated = quietly(
         BayesianGaussianMixture(**settings, init_params=np.repeat(labels, counts)), np.repeat(X, counts, axis=0)

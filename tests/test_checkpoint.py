@@ -129,10 +129,13 @@ def test_variational_components_sit_the_same_passes_out_as_without_an_interrupti
     """The bits of the others do not tell: they do not notice who sits out."""
     taking_part = []
     subset = variational._subset
-    monkeypatch.setattr(variational, "_subset", lambda p, alive: taking_part.append(alive.tolist()) or subset(p, alive))
+    monkeypatch.setattr(
+        variational, "_subset", lambda p, alive, ridge: taking_part.append(alive.tolist()) or subset(p, alive, ridge)
+    )
     rows = RNG.normal(size=(240, 2)) + 50 * (np.arange(240) >= 120)[:, None]
     start = (np.arange(240) >= 120).astype(int)
     settings = {"weight_concentration_prior": 1e-3, "init_params": start, "tol": 0.0, "max_iter": 22}
+    settings["acceleration"] = None  # which goes on when nothing is gained any more
     quietly(BayesianGaussianMixture(n_components=5, **settings), rows)
     whole = taking_part.copy()
     assert [all(alive) for alive in whole] == [number % variational.FULL_PASS_EVERY == 0 for number in range(22)]

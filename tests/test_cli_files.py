@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from fastgmm import GaussianMixture, StandardisedMixture, open_source
+from fastgmm.cli import REMEDIES
 
 
 @pytest.fixture
@@ -142,6 +143,19 @@ def test_bad_rows_are_named_or_left_out(run, table, tmp_path):
     assert code == 0
     assert facts(out)["rows"] == "599"
     assert facts(out)["skipped"] == "1"
+
+
+def test_remedies_are_those_of_the_command(run, table, tmp_path):
+    fit = ("fit", "rows.npy", "--seed", 0, "-o", "m.safetensors", "--force")
+    told = [run(*fit, "-k", 3, "--max-seconds", 1e-9, "--checkpoint", "c", "--checkpoint-every", 1)[2]]
+    told += [run(*fit, "-k", 3, "--checkpoint", "c")[2], run(*fit, "-k", 4, "--checkpoint", "c", "--resume")[2]]
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    (tmp_path / "bad.csv").write_text("\n".join([*lines[:9], "x,1,2,3", *lines[9:]]) + "\n")
+    told += [run("fit", "bad.csv", "--columns", "a,b,c", "-k", 3, "-o", "n.safetensors")[2]]
+    text = " ".join(told)
+    for python, command in REMEDIES.items():
+        assert python not in text
+        assert command in text, (command, told)
 
 
 def test_standardised_models_are_applied_too(run, table):

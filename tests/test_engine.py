@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgmm import engine
+from fastgmm import GaussianMixture, engine
 from fastgmm.exceptions import InvalidParameterError
 from tests import reference
 
@@ -95,6 +95,18 @@ def test_a_component_without_weight_has_no_density(blobs, own):
     log_densities = engine.log_densities(blobs[0], mixture)
     assert np.isneginf(log_densities[:, 2]).all()
     assert np.isfinite(log_densities[:, :2]).all()
+
+
+def test_weights_of_float32_fits_sum_to_1_in_float64():
+    weights = np.full(3, np.float32(1 / 3)).astype(np.float64)
+    assert abs(weights.sum() - 1) > 1e-8
+    arguments = ([[0.0], [1.0], [2.0]], [1.0, 1.0, 1.0])
+    assert engine.mixture(weights, *arguments, covariance_type="spherical").weights.sum() == 1
+    assert GaussianMixture.from_parameters(weights, *arguments, covariance_type="spherical").weights_.sum() == 1
+    exact = np.array([0.2, 0.3, 0.5])
+    np.testing.assert_array_equal(engine.mixture(exact, *arguments, covariance_type="spherical").weights, exact)
+    with pytest.raises(ValueError, match="off by 2e-06: divide them by their sum"):
+        engine.mixture([0.5, 0.25, 0.250002], *arguments, covariance_type="spherical")
 
 
 def test_bad_input_says_what_is_wrong(blobs, own):

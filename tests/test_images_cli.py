@@ -381,6 +381,15 @@ def test_fit_takes_the_other_models_and_float_arrays(run, digits, kind):
     assert_same_model("m.safetensors", expected)
 
 
+@pytest.mark.parametrize("kind", ["full", "diag"])
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_components_of_float32_images_become_a_mixture_of_pixels(digits, kind, k):
+    model = ImageGenerator(k, model=kind, random_state=0, max_iter=5).fit((digits[0][:300] / 255).astype(np.float32))
+    assert abs(np.float64(model.mixture_.weights_).sum() - 1) < 1e-6
+    assert len(model.mixture_.weights_) == k
+    assert model.generate(3).shape == (3, *digits[0].shape[1:])
+
+
 def test_fit_resizes_makes_grey_and_leaves_out_what_it_is_told_to(run):
     damage("in")
     for i in range(10):

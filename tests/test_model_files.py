@@ -102,6 +102,14 @@ def test_first_files_bring_their_facts_with_them():
 # ---- round trips ----
 
 
+def test_equal_models_are_equal_files(models, tmp_path):
+    for name, model in models.items():
+        files = [tmp_path / f"{name}{i}.safetensors" for i in range(4)]
+        for file in files:
+            model.save(file)
+        assert len({file.read_bytes() for file in files}) == 1, name
+
+
 @pytest.mark.parametrize("way", [by_file, by_json])
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trips_are_exact(models, name, way, tmp_path):

@@ -261,7 +261,11 @@ def test_the_engine_goes_on_with_its_pickled_parameters_and_statistics():
 
 def test_pickled_errors_are_those_that_are_caught():
     errors = unpickled("value_errors")
-    for name in exceptions.__all__:
+    names = [
+        *("ConstantColumnWarning", "ConvergenceWarning", "EmptyComponentWarning", "FormatError"),
+        *("InvalidParameterError", "NotFittedError", "RegularizationWarning", "SingularCovarianceError", "SourceError"),
+    ]
+    for name in names:
         assert sum(isinstance(error, getattr(exceptions, name)) for error in errors) >= 1, name
     assert isinstance(errors[0], exceptions.InvalidParameterError)
     assert isinstance(errors[1], sklearn.exceptions.NotFittedError)

@@ -27,6 +27,15 @@ app = typer.Typer(
 )
 
 
+# What messages of the library advise, in the words of the command.
+REMEDIES = {
+    "with fastgmm.open_source(path, on_bad='skip')": "with --skip-bad",
+    "with columns=[...]": "with --columns",
+    "start anew with resume=False": "start anew without --resume",
+    "with checkpoint and resume=True": "with --checkpoint and --resume",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these arguments, by default those of the process, and exit."""
     with warnings.catch_warnings():
@@ -35,12 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             app(args=arguments, prog_name="fastgmm")
         except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_in_words_of_the_command(error)}", file=sys.stderr)
             raise SystemExit(1) from None
 
 
 def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {_in_words_of_the_command(message)}", file=sys.stderr)
+
+
+def _in_words_of_the_command(message: Any) -> str:
+    text = str(message)
+    for python, command in REMEDIES.items():
+        text = text.replace(python, command)
+    return text
 
 
 def _print_version(wanted: bool) -> None:

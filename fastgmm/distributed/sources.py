@@ -17,7 +17,8 @@ from .pools import PoolRunner
 def distribute(data: Any, executor: Any = None, *, rows: int | None = None) -> Source:
     """Return rows as a source whose parts are looked at by workers, which every estimator accepts for an array.
 
-    `fit(X, executor=...)` does this by itself; here it is for the option, and for `score`, `aic` and `bic`.
+    `fit(X, executor=...)` does this by itself; here it is for the option, and for what takes no executor, as
+    `score` and `predict`.
 
     Parameters
     ----------

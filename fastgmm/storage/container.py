@@ -169,11 +169,15 @@ def contiguous(values: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
 def write_model(path: StrPath, tensors: Mapping[str, FloatArray], header: Mapping[str, str]) -> None:
     """Write a file atomically; an existing one is replaced, or as it was if writing fails."""
     content = safetensors.numpy.save(dict(tensors), metadata=dict(header))
-    length = int.from_bytes(content[:8], "little")
-    if length > MAX_HEADER_BYTES:
-        fail(path, f"would have a header of {length} bytes, more than {MAX_HEADER_BYTES}: shorten names of features")
+    data = 8 + int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8:data])
+    entries["__metadata__"] = dict(sorted(header.items()))  # the package's order is random; equal models, equal files
+    head = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    if len(head) > MAX_HEADER_BYTES:
+        fail(path, f"would have a header of {len(head)} bytes, more than {MAX_HEADER_BYTES}: shorten names of features")
     with replace_atomically(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(len(head).to_bytes(8, "little") + head + content[data:])
 
 
 def fail(path: StrPath, cause: str) -> NoReturn:
