@@ -92,7 +92,7 @@ class EmptyComponentWarning(UserWarning):
 
 
 # Frames that a warning does not point to: the package's own, and those that lie between two of them.
-_INNER = (os.path.dirname(__file__) + os.sep, contextlib.__file__, f"{os.sep}numba{os.sep}")
+_INNER = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 
 
 def warn(message: str, category: type[Warning]) -> None:
@@ -104,4 +104,6 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def _is_inner(file: str) -> bool:
-    return file.startswith(_INNER[:2]) or _INNER[2] in file
+    numba = sys.modules.get("numba")  # its dispatcher may stand in between, but nothing here imports it
+    folders = () if numba is None else (os.path.dirname(str(numba.__file__)) + os.sep,)
+    return file.startswith((*_INNER, *folders))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from sklearn.base import clone
 
 import fastgmm
 from fastgmm import BayesianGaussianMixture, ConjugatePrior, GaussianMixture, MixtureOfFactorAnalyzers, cli
+from fastgmm.distributed import distribute
 from fastgmm.exceptions import ConvergenceWarning, FormatError
 from fastgmm.model.expectation import StatisticsPass
 from fastgmm.model.missing import MissingPass
@@ -222,6 +224,30 @@ def test_a_tied_fit_that_went_over_to_pairs_of_rows_and_components_stays_there()
             each._pairwise = True
         restore(after, state_of(before))
         assert all(each._pairwise for each in getattr(after, "passes", [after]))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_a_fit_goes_on_wherever_its_rows_lie_now(covariance_type, gaps, labelled):
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(900, 2)) + 3.0 * (np.arange(900) % 2)[:, None]
+    rows[rng.random(rows.shape) < 0.1 * gaps] = np.nan
+    y = np.where(np.arange(900) < 40, np.arange(900) % 2, -1) if labelled else None
+    np.save("rows.npy", rows)
+    settings = {"covariance_type": covariance_type, "missing": "em" if gaps else "raise", "semi_supervised": labelled}
+    settings |= {"random_state": 0, "tol": 1e-7}
+    expected = quietly(GaussianMixture(2, **settings), rows, y)
+    assert expected.n_iter_ > 2
+    with ThreadPoolExecutor(2) as pool:
+        places = {"array": rows, "file": "rows.npy", "parts": distribute(rows, pool, rows=200)}
+        for before, then in itertools.product(places, repeat=2):
+            path = f"{before}-{then}"
+            with pytest.raises(StoppedError):
+                quietly(GaussianMixture(2, checkpoint=path, callback=stopping_at(2), **settings), places[before], y)
+            model = quietly(GaussianMixture(2, checkpoint=path, resume=True, **settings), places[then], y)
+            assert model.n_iter_ == expected.n_iter_
+            np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-10, err_msg=path)
 
 
 def _pass_of(rows):

@@ -15,8 +15,9 @@ from fastgmm import (
     open_source,
 )
 from fastgmm.distributed import distribute
-from fastgmm.rows.distributed import DistributedSource
-from fastgmm.rows.source import Source
+from fastgmm.model import missing, scoring
+from fastgmm.rows.distributed import DistributedSource, compute_part
+from fastgmm.rows.source import ArraySource, Source
 from fastgmm.rows.streams import StreamSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -181,6 +182,46 @@ def test_a_file_with_gaps_or_noise_is_read_as_often_as_one_of_complete_rows(plai
             ask(tmp_path / "rows.npy")
             assert len(reads) == 1
     assert found[1] <= found[0]
+
+
+def test_labels_are_looked_at_once_for_all_starts(reads, tmp_path):
+    X, _ = rows_for("plain")
+    np.save(tmp_path / "x.npy", X)
+    y = np.where(np.arange(N) < 50, np.arange(N) % 3, -1)
+    counts = []
+    for n_init in (1, 2, 4):
+        reads.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = GaussianMixture(3, semi_supervised=True, random_state=0, max_iter=1, n_init=n_init)
+            model.fit(tmp_path / "x.npy", y)
+        counts.append(len(reads))
+    assert counts[2] - counts[1] == 2 * (counts[1] - counts[0]) == 2  # an iteration of each start
+
+
+def test_places_are_numbered_as_the_parts_were_given():
+    class Serial:
+        def __call__(self, parts, dtype, common, own):
+            return (compute_part(part, dtype, common, values) for part, values in zip(parts, own, strict=True))
+
+    parts = [ArraySource(np.ones((n, 2))) for n in (3, 0, 0, 4)]
+    for counts in (None, [3, 0, 0, 4]):
+        source = DistributedSource([*parts], Serial(), parts[0], counts)
+        assert (source.place(2), source.place(5)) == ("row 2 of part 0", "row 2 of part 3")
+
+
+def test_patterns_of_gaps_are_looked_at_for_many_rows_together(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 900))
+    X[np.arange(3000) % 5 == 0, 0] = np.nan
+    assert X.nbytes > scoring.BLOCK_BYTES
+    groups = []
+    visible = missing._visible
+    monkeypatch.setattr(missing, "_visible", lambda *of: groups.append(1) or visible(*of))
+    model = GaussianMixture.from_parameters([1.0], X[1:2], np.ones((1, 900)), covariance_type="diag", missing="em")
+    model.predict(X)
+    assert len(groups) == 2
+    model.impute(X)
+    assert len(groups) == 3
 
 
 def test_every_source_says_whether_this_process_reads_it(pool, tmp_path):

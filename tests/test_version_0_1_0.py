@@ -137,6 +137,12 @@ def test_pickled_models_say_what_they_said(name):
         check_answers(each, name)
 
 
+def test_pickled_settings_are_those_of_the_time():
+    model = unpickled("bayesian")
+    assert (model.acceleration, model.prune) == (None, False)
+    assert fastgmm.BayesianGaussianMixture().acceleration == "lbfgs"
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_clones_of_pickled_models_are_fitted_alike(name):
     cloned = clone(unpickled(name))

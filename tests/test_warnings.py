@@ -32,6 +32,15 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def test_only_this_package_and_numba_itself_stand_between_a_warning_and_its_line():
+    import numba
+
+    inner = [exceptions.__file__, str(Path(fastgmm.__file__).parent / "rows" / "open.py"), numba.__file__]
+    assert all(exceptions._is_inner(file) for file in inner)
+    users = ["/home/me/numba/project.py", "/home/me/fastgmm/project.py", "<string>", str(Path(__file__))]
+    assert not any(exceptions._is_inner(file) for file in users)
+
+
 def damaged_checkpoint(rows):
     model = GaussianMixture(2, random_state=0, tol=0, max_iter=4, checkpoint="c", checkpoint_every=1)
     with warnings.catch_warnings():

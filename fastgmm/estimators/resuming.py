@@ -14,13 +14,13 @@ from ..optimization.solvers import SOLVERS
 from ..rows.summary import ColumnSummary
 from ..storage.checkpoint import check_replaceable
 from ..validation import check_random_state, is_int, is_real
+from .saving import YOUNGER
 
 # What may differ between a fit and the one that goes on from its checkpoint; max_iter has a rule of its own.
 FREE = (
     "verbose", "verbose_interval", "n_jobs", "callback", "max_seconds", "checkpoint", "checkpoint_every", "resume",
     "warm_start", "obs_noise", "max_iter",
 )  # fmt: skip
-YOUNGER = {"acceleration": None, "prune": False}  # what fits did before these were settings
 ROWS = 100  # at either end, of which a hash is kept
 GROUPS = 64  # of columns, of which the sum of the means is kept
 SUM_TOLERANCE = 1e-9  # per column, of its range

@@ -19,6 +19,7 @@ from ..storage.container import FloatArray, ModelReader, fail
 from ..validation import Constraint, check_parameters, is_int, is_real
 from .sklearn_base import BaseEstimator, DensityMixin
 
+YOUNGER = {"acceleration": None, "prune": False}  # what fits did before these were settings
 FACTS = ("converged_", "n_iter_", "lower_bound_", "log_likelihood_", "stop_reason_")
 # Said by the arrays and their metadata, or a matter of the machine and of who watches.
 NOT_SETTINGS = {
@@ -46,11 +47,11 @@ class Saveable(DensityMixin, BaseEstimator):
     _models: ClassVar[tuple[str, ...]]  # what files say that `load` reads; the first is what `save` writes
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a pickle's state; settings that are younger than it have their defaults."""
+        """Take a pickle's state; settings that are younger than it say what was done before them."""
         super().__setstate__(state) if hasattr(super(), "__setstate__") else self.__dict__.update(state)
         for name, parameter in inspect.signature(type(self).__init__).parameters.items():
             if name not in self.__dict__ and parameter.default is not parameter.empty:
-                self.__dict__[name] = parameter.default
+                self.__dict__[name] = YOUNGER.get(name, parameter.default)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to a safetensors file, atomically; see `Saveable` for what is left out.

@@ -11,15 +11,15 @@ def summarise_columns_slot(arguments, slot, workspace):
 
     summary[slot]: (7, n_features), overwritten. Of the values that are not NaN, in rows of positive weight: minimum,
     maximum, weighted sum of x - shift and of its square. Then a value that is finite if and only if no value of the
-    column is infinite, the weight of the rows whose value is NaN, and the number of all such rows.
+    column is infinite, the weight of the rows whose value is not NaN, and the number of all rows whose value is.
     """
     X, sample_weight, shift, summary = arguments[0]
     n_slots = summary.shape[0]
     rows = summary[slot]
-    low, high, sums, squares, finite, absent, missing = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
+    low, high, sums, squares, finite, present, missing = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
     for d in range(shift.shape[0]):
         low[d], high[d] = np.inf, -np.inf
-        sums[d] = squares[d] = finite[d] = absent[d] = missing[d] = 0
+        sums[d] = squares[d] = finite[d] = present[d] = missing[d] = 0
     for i in range(slot * X.shape[0] // n_slots, (slot + 1) * X.shape[0] // n_slots):
         row = X[i]
         weight = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
@@ -35,8 +35,7 @@ def summarise_columns_slot(arguments, slot, workspace):
                 high[d] = value if value > high[d] else high[d]
                 sums[d] += weight * diff
                 squares[d] += weight * diff * diff
+                present[d] += 0.0 if gap > 0 else weight
         if gaps > 0:
             for d in range(row.shape[0]):
-                gap = 0.0 if row[d] == row[d] else 1.0
-                missing[d] += gap
-                absent[d] += weight * gap
+                missing[d] += 0.0 if row[d] == row[d] else 1.0

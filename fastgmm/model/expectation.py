@@ -45,6 +45,7 @@ class StatisticsPass(Resumable):
     """
 
     changing = ("_pairwise",)
+    is_pass = True
 
     def __init__(self, source: Source, shift: Array, sample_weight: Array | None = None) -> None:
         self.source, self.shift, self.sample_weight = source, shift, sample_weight
@@ -95,7 +96,7 @@ def accumulate_part(
     return MixtureKernels(parameters, part.dtype, shift).accumulate(part.chunks(), sample_weight, resp, hard)
 
 
-class PartwisePass:
+class PartwisePass(Resumable):
     """A pass that treats every part of the rows for itself.
 
     Parameters
@@ -105,6 +106,8 @@ class PartwisePass:
         Returns the pass over a part.
     sample_weight : ndarray of shape (n_samples,) or None
     """
+
+    is_pass = True
 
     def __init__(self, source: Source, make: Callable[..., Any], sample_weight: Array | None) -> None:
         self.source, self.make, self.sample_weight = source, make, sample_weight
@@ -170,6 +173,10 @@ def _pass_over_known(
     return estimate(parameters, OneHot(known, len(parameters.weights)))
 
 
+class _Nothing(Resumable):
+    is_pass = True
+
+
 class PartlyLabelled(Resumable):
     """Rows of which some are known to belong to one component; the others are the concern of another pass.
 
@@ -185,6 +192,7 @@ class PartlyLabelled(Resumable):
     """
 
     changing = ("unlabelled", "labelled", "_known")
+    is_pass = True
 
     def __init__(self, unlabelled: Expectation | None, known_rows: KnownRows, constant: bool) -> None:
         self.unlabelled, self.known_rows, self.constant = unlabelled, known_rows, constant
@@ -193,7 +201,7 @@ class PartlyLabelled(Resumable):
     @property
     def labelled(self) -> Any:
         """What changes in the pass over known rows of this process; nothing does where workers have them."""
-        return Resumable() if self.known_rows.own is None else self.known_rows.own
+        return _Nothing() if self.known_rows.own is None else self.known_rows.own
 
     def __call__(self, parameters: MixtureParameters, hard: bool = False) -> SufficientStatistics:
         """See `Expectation`."""

@@ -97,6 +97,7 @@ class MissingPass(Resumable):
     """
 
     changing = ("passes",)
+    is_pass = True
 
     def __init__(self, source: Source, sample_weight: Array | None, shift: Array) -> None:
         self.source, self.sample_weight, self.shift = source, sample_weight, shift

@@ -12,9 +12,13 @@ class Resumable:
     ----------
     changing : tuple of str
         The attributes that the next iteration depends on and that the settings and the data do not determine.
+    is_pass : bool
+        Whether this looks at rows. What it remembers depends on where they lie, and saves work or rounding: it goes on
+        without, where a checkpoint was written with the rows elsewhere.
     """
 
     changing: ClassVar[tuple[str, ...]] = ()
+    is_pass: ClassVar[bool] = False
 
 
 def state_of(value: Any) -> Any:
@@ -35,6 +39,8 @@ def restore(current: Any, state: Any) -> Any:
     """Put a snapshot back, into what may be shared (generators, lists) in place; return what `current` is now."""
     if isinstance(current, Resumable):
         for name in current.changing:
+            if current.is_pass and name not in state:
+                continue
             old = getattr(current, name)
             new = restore(old, state[name])
             if new is not old:
@@ -48,6 +54,8 @@ def restore(current: Any, state: Any) -> Any:
         return current
     if isinstance(current, list):
         if current and all(isinstance(entry, Resumable) for entry in current):
+            if all(entry.is_pass for entry in current) and len(state) != len(current):
+                return current
             for entry, entry_state in zip(current, state, strict=True):
                 restore(entry, entry_state)
         else:

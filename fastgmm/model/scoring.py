@@ -26,6 +26,8 @@ from .parameters import Array, MixtureParameters, UniformNoise
 from .sampling import Draws
 
 BLOCK_BYTES = 2**24  # of rows that are looked at and scored together
+GAPS_ROWS = 2**18  # of rows with gaps: the algebra of every pattern of gaps is done once for all of them
+RESCALED_BYTES = 2**26  # of rows of which a copy is made
 
 Index = NDArray[np.int64]
 Scorer = Callable[..., None]
@@ -80,10 +82,14 @@ class Density(ABC):
     def gaussians(self) -> Gaussians:
         """The components that rows are drawn from."""
 
+    def rows_together(self, part: Source, filling: bool = False) -> int:
+        """How many rows of a part to look at, and to score or fill, at a time."""
+        return max(1024, BLOCK_BYTES // (part.n_features * part.dtype.itemsize))
+
     def score(self, part: Source, **outputs: NDArray[Any]) -> None:
         """Fill `log_prob_norm`, `labels` or `resp`, one entry for each row of the part; see `scorer`."""
         score = self.scorer(part.dtype)
-        for rows, block in looked_at(part):
+        for rows, block in looked_at(part, self.rows_together(part)):
             score(block, **{name: output[rows] for name, output in outputs.items()})
 
     def log_likelihood(self, part: Source, sample_weight: Array | None, labels: Index | None) -> float:
@@ -92,7 +98,7 @@ class Density(ABC):
         A row without weight may lie where the density underflows.
         """
         score, sums = self.scorer(part.dtype), []
-        for rows, block in looked_at(part):
+        for rows, block in looked_at(part, self.rows_together(part)):
             log_prob_norm = np.empty(len(block), part.dtype)
             score(block, log_prob_norm=log_prob_norm, **({} if labels is None else {"labels": labels[rows]}))
             weight = np.ones(len(block)) if sample_weight is None else sample_weight[rows]
@@ -101,9 +107,8 @@ class Density(ABC):
         return math.fsum(sums)
 
 
-def looked_at(part: Source) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield the place of rows in their part, and the rows."""
-    size = max(1024, BLOCK_BYTES // (part.n_features * part.dtype.itemsize))
+def looked_at(part: Source, size: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield the place of so many rows in their part, and the rows."""
     for first, block in blocks(part.chunks(), size):
         yield slice(first, first + len(block)), block
 
@@ -131,7 +136,7 @@ def filled(part: Source, density: Density, filler: str, seed: list[int] | None, 
     """
     fill = getattr(density, filler)(part.dtype)
     out = np.empty((part.n_samples, part.n_features), part.dtype)
-    for rows, block in looked_at(part):
+    for rows, block in looked_at(part, density.rows_together(part, filling=True)):
         draws = None if seed is None else Draws(seed, numbers[rows])
         out[rows] = fill(block, draws)
     return out
@@ -164,6 +169,11 @@ class GaussianDensity(Density):
         if self.covariances is None:
             return replace(with_covariances(self.parameters), log_weights=None)
         return replace(self.parameters, covariances=self.covariances, log_weights=None)
+
+    def rows_together(self, part: Source, filling: bool = False) -> int:
+        if self.gaps or filling:
+            return max(GAPS_ROWS, super().rows_together(part))
+        return super().rows_together(part) if self.parameters.noise is not None else max(1, part.n_samples)
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
         kernels, noise = MixtureKernels(self.parameters, dtype), self.parameters.noise
@@ -264,6 +274,10 @@ class Rescaled(Density):
     @property
     def n_components(self) -> int:
         return self.density.n_components
+
+    def rows_together(self, part: Source, filling: bool = False) -> int:
+        most = max(1024, RESCALED_BYTES // (part.n_features * part.dtype.itemsize))
+        return min(most, self.density.rows_together(part, filling))
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
         score_standardised, log_abs_det = self.density.scorer(dtype), self.standardisation.row_log_abs_det

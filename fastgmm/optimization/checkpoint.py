@@ -85,7 +85,7 @@ class Resumed:
         """Put the states back."""
         try:
             for name, part in parts.items():
-                if isinstance(part, Resumable):
+                if isinstance(part, Resumable) and not (part.is_pass and name not in self.parts):
                     restore(part, self.parts[name])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             fail(self.path, f"does not hold what this fit needs: {error!r}")

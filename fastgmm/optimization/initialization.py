@@ -4,7 +4,7 @@ Starts that look at rows look at a sample of at most `sample_size(n_components)`
 column, so that a badly scaled column does not decide the clusters and the start costs less than a few EM passes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +22,10 @@ from ..validation import generator_from
 from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
 from .em import MStep
 from .growing import DrawnRows, grow, sample_index, stratified_index
+from .labelled import label_means, label_scatter
 from .problem import MixtureProblem
 
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
-BLOCK_ROWS = 65536  # sorted by label together
 RESP_VALUES = 2**21  # responsibilities at a time: 16 MiB
 
 
@@ -176,8 +176,7 @@ def known_means(problem: MixtureProblem) -> Array:
     """Fixed means, else the means of labelled rows, else NaN; (n_components, n_features)."""
     means = np.full((problem.n_components, problem.source.n_features), np.nan)
     if problem.labels is not None:
-        source, per_row = problem.complete_source(), (problem.sample_weight, problem.labels)
-        sum_resp, known = _label_means(source, problem.columns.mean, problem.n_components, per_row)
+        sum_resp, known = problem.label_means
         present = sum_resp > 0
         means[present] = known[present]
     fixed = problem.maximise.fixed
@@ -222,57 +221,9 @@ def _from_labels(
 ) -> SufficientStatistics:
     """Statistics of labels (n_rows,), in float64 about the means they imply: work independent of n_components."""
     per_row = (sample_weight, labels)
-    sum_resp, means = _label_means(source, problem.columns.mean, problem.n_components, per_row)
-    scatters = source.map_parts(_label_scatter, means, problem.covariance_type, per_row=per_row)
+    sum_resp, means = label_means(source, problem.columns.mean, problem.n_components, per_row)
+    scatters = source.map_parts(label_scatter, means, problem.covariance_type, per_row=per_row)
     return SufficientStatistics(0.0, sum_resp, np.zeros_like(means), np.sum(list(scatters), axis=0), means)
-
-
-def _label_means(source: Source, shift: Array, n_components: int, per_row: tuple[Any, Any]) -> tuple[Array, Array]:
-    """Weight and mean of the rows with each label, the shift where there are none; -1 is no label."""
-    sums = np.sum(list(source.map_parts(_label_sums, shift, n_components, per_row=per_row)), axis=0)
-    sum_resp = sums[:, -1]
-    return sum_resp, shift + sums[:, :-1] / np.where(sum_resp > 0, sum_resp, 1.0)[:, None]
-
-
-def _label_sums(
-    part: Source, shift: Array, n_components: int, sample_weight: Array | None, labels: NDArray[np.int64]
-) -> Array:
-    """Sums of x - shift over the rows with each label, and their weight in the last column."""
-    sums = np.zeros((n_components, len(shift) + 1))
-    for label, starts, rows, weight in _runs(part, sample_weight, labels):
-        sums[label[starts], :-1] += np.add.reduceat(weight[:, None] * (rows - shift), starts)
-        sums[label[starts], -1] += np.add.reduceat(weight, starts)
-    return sums
-
-
-def _label_scatter(
-    part: Source, means: Array, covariance_type: str, sample_weight: Array | None, labels: NDArray[np.int64]
-) -> Array:
-    """Scatter of the rows about the means of their labels, in the shape of the covariances."""
-    structure = STRUCTURES[covariance_type]
-    sum_outer = np.zeros(structure.shape(*means.shape))
-    for label, starts, rows, weight in _runs(part, sample_weight, labels):
-        scatter = structure.scatter((rows - means[label]) * np.sqrt(weight)[:, None], starts)
-        sum_outer[... if structure.pools_components else label[starts]] += scatter
-    return sum_outer
-
-
-def _runs(
-    source: Source, sample_weight: Array | None, labels: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any], Array]]:
-    """Yield the labelled rows of blocks, sorted by label: labels, where each run starts, rows, and weights."""
-    narrow = np.min_scalar_type(int(labels.max(initial=0)))  # up to 16 bits NumPy sorts by radix, ten times faster
-    for first, block in blocks(source.chunks(), BLOCK_ROWS):
-        here = labels[first : first + len(block)]
-        known = np.flatnonzero(here >= 0)
-        if not len(known):
-            continue
-        order = known[np.argsort(here[known].astype(narrow), kind="stable")]
-        label = here[order]
-        counts = np.bincount(label)
-        starts = (np.cumsum(counts) - counts)[counts > 0]
-        weight = np.ones(len(order)) if sample_weight is None else sample_weight[first + order]
-        yield label, starts, block[order], weight
 
 
 def _from_resp(

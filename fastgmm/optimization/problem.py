@@ -1,7 +1,7 @@
 """What a fit is about: its rows, what is known of them, and the M-step."""
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..model.parameters import Array, MixtureParameters, UniformNoise
 from ..rows.source import ArraySource, Source
 from ..rows.summary import ColumnSummary
 from ..rows.wrappers import FilledSource, filled
+from .labelled import label_means
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class MixtureProblem(Problem):
     maximise: Maximiser
     labels: NDArray[np.int64] | None = None
     noise_start: float = 0.0
+
+    @cached_property
+    def label_means(self) -> tuple[Array, Array]:
+        """Weight and mean of the rows with each label, read once for all starts."""
+        source, per_row = self.complete_source(), (self.sample_weight, self.labels)
+        return label_means(source, self.columns.mean, self.n_components, per_row)
 
     @property
     def covariance_type(self) -> str:

@@ -51,6 +51,7 @@ class DistributedSource(Source):
                 if isinstance(part, Source):
                     part.remember_counts(*known)
         self.parts = [part for part, count in zip(parts, counts, strict=True) if count]
+        self._numbers = [number for number, count in enumerate(counts) if count]  # the caller's
         self._starts = np.concatenate([[0], np.cumsum([count for count in counts if count], dtype=np.int64)])
 
     @property
@@ -82,7 +83,7 @@ class DistributedSource(Source):
         """Say which part, or which row of which file, this is."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         part, own = self.parts[number], row - int(self._starts[number])
-        return (part.place(own) if isinstance(part, Source) else "") or f"row {own} of part {number}"
+        return (part.place(own) if isinstance(part, Source) else "") or f"row {own} of part {self._numbers[number]}"
 
     def _computed(
         self,

@@ -1,6 +1,7 @@
 """What a fit must know of its columns beforehand, from one pass over the rows; and where a bad value stands."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +45,9 @@ class ColumnSummary:
 
 def summarise_columns(source: Source, sample_weight: Array | None = None) -> ColumnSummary:
     """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples."""
-    shift = _shift(source)
+    shift = _shift(source, sample_weight)
     merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight,))))
-    total = float(source.n_samples if sample_weight is None else sample_weight.sum()) - merged[:, 5].sum(axis=0)
+    total = merged[:, 5].sum(axis=0)
     total = np.where(total > 0, total, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         offset = merged[:, 2].sum(axis=0) / total
@@ -61,15 +62,39 @@ def summarise_columns(source: Source, sample_weight: Array | None = None) -> Col
     )
 
 
-def _shift(source: Source) -> Array:
-    """A value near those of each column: its first one, 0 where there is none."""
-    first = source.take(np.zeros(1, np.int64)).astype(np.float64)
-    if not np.isfinite(first).all():
-        first = source.take(np.arange(min(SHIFT_ROWS, source.n_samples))).astype(np.float64)
-    known = np.isfinite(first)
-    places = known.argmax(axis=0)
-    values = np.take_along_axis(first, places[None], axis=0)[0]
-    return np.where(known.any(axis=0), values, 0.0)
+def _shift(source: Source, sample_weight: Array | None) -> Array:
+    """A value of each column, of a row of positive weight; 0 where there is none."""
+    present = np.arange(min(SHIFT_ROWS, source.n_samples))
+    if sample_weight is not None:
+        present = np.flatnonzero(sample_weight > 0)[:SHIFT_ROWS]
+    if len(present) == 0:
+        return np.zeros(source.n_features)
+    found = _first_finite(source.take(present[:1]))
+    if np.isnan(found).any():
+        found = _first_finite(source.take(present))
+    if np.isnan(found).any():  # it may be that the others are time stamps, whose squares keep no digits about 0
+        found = _first_finite(np.array(list(source.map_parts(_some_values, per_row=(sample_weight,)))))
+    return np.where(np.isnan(found), 0.0, found)
+
+
+def _first_finite(rows: NDArray[Any]) -> Array:
+    """The first finite value of each column, NaN where there is none."""
+    rows = rows.astype(np.float64)
+    known = np.isfinite(rows)
+    values = np.take_along_axis(rows, known.argmax(axis=0)[None], axis=0)[0]
+    return np.where(known.any(axis=0), values, np.nan)
+
+
+def _some_values(part: Source, sample_weight: Array | None) -> Array:
+    """`_first_finite` of the rows of positive weight of a part, which is read as far as that takes."""
+    found = np.full(part.n_features, np.nan)
+    for first, block in blocks(part.chunks(), LOOKED_AT):
+        rows = block if sample_weight is None else block[sample_weight[first : first + len(block)] > 0]
+        if len(rows):
+            found = np.where(np.isnan(found), _first_finite(rows), found)
+        if not np.isnan(found).any():
+            break
+    return found
 
 
 def _column_sums(source: Source, shift: Array, sample_weight: Array | None) -> Array:
