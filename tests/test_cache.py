@@ -40,7 +40,7 @@ for dtype in sys.argv[1:]:
     parallel.run_slots(columns.summarise_columns_slot, 1, 0, *arguments)
     print(*summary.ravel())
 """
-SUMMARY_OUT = "1.0 6.0 9.0 41.0 0.0 0.0 0.0"
+SUMMARY_OUT = "1.0 6.0 9.0 41.0 0.0 3.0 0.0"
 
 
 def start(code, *arguments, cwd=ROOT, without=(), **environment):
