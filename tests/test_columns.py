@@ -72,3 +72,18 @@ def test_a_prior_knows_the_column_of_light_rows():
     weight = np.where(np.arange(5000) < 4000, 1.0, 1e-18)
     model = GaussianMixture(2, missing="em", random_state=0, prior="conjugate").fit(X, sample_weight=weight)
     np.testing.assert_allclose(model.means_[:, 1], X[4000:, 1].mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("weightless", [False, True])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_is_seen_in_every_row_and_the_largest_number_is_none(as_source, value, weightless):
+    X = RNG.normal(size=(N, 2))
+    X[5, 0] = np.nan
+    weight = np.ones(N)
+    weight[[0, 3000, N - 1]] = 0.0 if weightless else 2.0
+    for row in (0, 3000, N - 1):
+        for bad in (value, np.copysign(np.finfo(float).max, value)):
+            Y = X.copy()
+            Y[row, 1] = bad
+            found = summarise_columns(as_source(Y), weight)
+            assert (found.has_infinity, found.has_missing) == (bool(np.isinf(bad)), True)

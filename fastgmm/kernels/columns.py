@@ -20,22 +20,32 @@ def summarise_columns_slot(arguments, slot, workspace):
     for d in range(shift.shape[0]):
         low[d], high[d] = np.inf, -np.inf
         sums[d] = squares[d] = finite[d] = present[d] = missing[d] = 0
+    complete = 0.0
     for i in range(slot * X.shape[0] // n_slots, (slot + 1) * X.shape[0] // n_slots):
         row = X[i]
         weight = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
-        gaps = 0.0
-        for d in range(row.shape[0]):
-            value = np.float64(row[d])
-            gap = 0.0 if value == value else 1.0
-            gaps += gap
-            finite[d] += 0.0 if gap > 0 else value * 0.0  # NaN from the first infinity on
-            if weight > 0:
-                diff = 0.0 if gap > 0 else value - shift[d]
+        gaps = 0  # an integer: a sum of floats would keep its order, and the loop from being vectorised
+        if weight > 0:
+            for d in range(row.shape[0]):
+                value = np.float64(row[d])
+                gaps |= np.int64(value != value)
+                diff = value - shift[d] if value == value else 0.0
                 low[d] = value if value < low[d] else low[d]
                 high[d] = value if value > high[d] else high[d]
                 sums[d] += weight * diff
                 squares[d] += weight * diff * diff
-                present[d] += 0.0 if gap > 0 else weight
+        else:
+            for d in range(row.shape[0]):
+                value = np.float64(row[d])
+                gaps |= np.int64(value != value)
+                finite[d] += value * 0.0 if value == value else 0.0  # NaN from the first infinity on
         if gaps > 0:
             for d in range(row.shape[0]):
-                missing[d] += 0.0 if row[d] == row[d] else 1.0
+                gap = 0.0 if row[d] == row[d] else 1.0
+                missing[d] += gap
+                present[d] += weight * (1.0 - gap)
+        else:
+            complete += weight  # of all columns at once, since most rows are complete
+    for d in range(shift.shape[0]):
+        present[d] += complete
+        finite[d] += 0.0 if low[d] > -np.inf and high[d] < np.inf else np.nan
