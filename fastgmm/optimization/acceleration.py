@@ -15,6 +15,7 @@ uses that. `python -m benchmarks.acceleration` measures what it saves.
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..model.covariance import EPS, STRUCTURES
 from ..model.expectation import Expectation
@@ -100,111 +101,34 @@ class AcceleratedIteration(EMIteration):
         """The L-BFGS point of the history; None where that says nothing about curvature."""
         if len(self._history) < 2:
             return None
-        coordinates = LocalCoordinates(self._history[-1][0])
-        points = coordinates.of([point for point, _ in self._history])
-        steps = coordinates.of([updated for _, updated in self._history]) - points
-        direction = quasi_newton_step(points, steps)
-        if direction is None:
-            return None
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is rejected
-            return coordinates.parameters(points[-1] + shortened(direction))
+        # A component without rows has no information: no step moves or revives it.
+        alive = self._history[-1][0].weights > EPS
+        weights = np.array([[mixture.weights for mixture in pair] for pair in self._history])
+        return quasi_newton_point(self._history, weights, alive)[0]
 
 
-def shortened(direction: Array) -> Array:
-    """The direction, no longer than RADIUS."""
-    return direction * RADIUS / max(RADIUS, float(np.linalg.norm(direction)))
+def quasi_newton_point(
+    history: list[tuple[MixtureParameters, MixtureParameters]], weights: Array, alive: NDArray[np.bool_]
+) -> tuple[MixtureParameters | None, float]:
+    """The point after an L-BFGS step no longer than RADIUS, and twice the gain per row that it expects.
 
-
-def quasi_newton_step(points: Array, steps: Array) -> Array | None:
-    """L-BFGS step from the last of `points`, where EM would do the last of `steps`; both (n_points, n_coordinates).
-
-    The two-loop recursion (Nocedal and Wright, 2006, algorithm 7.4) with EM's step as the gradient of the
-    log-likelihood. None without a pair of positive curvature or with numbers that are not finite.
+    `history` has points and where EM's step led from each; their `weights`, (n_points, 2, n_components), need not sum
+    to 1. Components that are not `alive` stay where the last point has them. There is no point without a pair of
+    positive curvature, or where numbers are not finite; what is expected is then the squared length of EM's own step.
     """
-    moves, falls = np.diff(points, axis=0), -np.diff(steps, axis=0)
-    curvature = np.einsum("ij,ij->i", moves, falls)
-    scale = np.linalg.norm(moves, axis=1) * np.linalg.norm(falls, axis=1)
-    usable = np.flatnonzero(curvature > CURVATURE * scale)
-    if len(usable) == 0:
-        return None
-    step, coefficients = steps[-1].copy(), np.zeros(len(moves))
-    for i in usable[::-1]:
-        coefficients[i] = moves[i] @ step / curvature[i]
-        step -= coefficients[i] * falls[i]
-    last = usable[-1]
-    step *= curvature[last] / (falls[last] @ falls[last])
-    for i in usable:
-        step += (coefficients[i] - falls[i] @ step / curvature[i]) * moves[i]
-    return step if np.isfinite(step).all() else None
+    from ..kernels import quasi_newton
 
-
-class LocalCoordinates:
-    """Unconstrained coordinates of mixtures about `origin`, in which the complete data's Fisher information is one.
-
-    Per component of weight w, mean mu and factor U (U U^T = precision) of the origin: sqrt(w) times the change of
-    log-weight, sqrt(w) U^T times the change of mean, and sqrt(w) times T = U^-1 U', with sqrt(2) times logarithms on
-    the diagonal (w is 1 for a factor all components share). Scaling a column changes none of them.
-    """
-
-    def __init__(self, origin: MixtureParameters) -> None:
-        structure = STRUCTURES[origin.covariance_type]
-        n_components, n_features = origin.means.shape
-        self._origin, self._is_matrix = origin, structure.is_matrix
-        if structure.is_matrix:
-            self._factors = origin.precisions_cholesky
-            self._inverse, repeats = np.linalg.inv(self._factors), 1.0
-        else:
-            self._factors = origin.precisions_cholesky.reshape(n_components, -1)
-            self._inverse, repeats = 1 / self._factors, n_features / self._factors.shape[1]
-        # A component without rows has no information: its coordinates are 0, so that no step moves or revives it.
-        alive = origin.weights > EPS
-        self._root = np.where(alive, np.sqrt(origin.weights), 0.0)
-        shared = np.ones(1) if structure.pools_components else self._root
-        # A spherical variance counts once per feature.
-        self._factor_root = np.sqrt(repeats) * shared.reshape(-1, *(1,) * (self._factors.ndim - 1))
-
-    def of(self, mixtures: list[MixtureParameters]) -> Array:
-        """Coordinates of mixtures, shape (n_mixtures, n_coordinates)."""
-        weights = np.stack([mixture.weights for mixture in mixtures])
-        moves = np.stack([mixture.means for mixture in mixtures]) - self._origin.means
-        factors = np.stack([mixture.precisions_cholesky for mixture in mixtures])
-        if self._is_matrix:
-            moves = (moves[..., None, :] @ self._factors)[..., 0, :]
-            relative = self._inverse @ factors
-            diagonal = np.einsum("...dd->...d", relative)
-            diagonal[...] = np.sqrt(2) * np.log(diagonal)
-        else:
-            moves = moves * self._factors
-            relative = np.sqrt(2) * np.log(self._inverse * factors.reshape(len(mixtures), *self._factors.shape))
-        tiny = np.finfo(np.float64).tiny  # for log(0) of a component without rows
-        changes = np.log(np.maximum(weights, tiny)) - np.log(np.maximum(self._origin.weights, tiny))
-        parts = (changes * self._root, moves * self._root[:, None], relative * self._factor_root)
-        return np.concatenate([part.reshape(len(mixtures), -1) for part in parts], axis=1)
-
-    def parameters(self, coordinates: Array) -> MixtureParameters:
-        """Return the mixture at these coordinates, shape (n_coordinates,); valid unless an exponential overflows."""
-        n_components, n_features = self._origin.means.shape
-        changes, moves, relative = np.split(coordinates, [n_components, n_components * (1 + n_features)])
-        changes = _divide(changes, self._root)
-        moves = _divide(moves.reshape(n_components, n_features), self._root[:, None])
-        relative = _divide(relative.reshape(self._factors.shape), self._factor_root)
-        if self._is_matrix:
-            moves = (moves[:, None, :] @ self._inverse)[:, 0, :]
-            diagonal = np.einsum("...dd->...d", relative)
-            diagonal[...] = np.exp(diagonal / np.sqrt(2))
-            factors = self._factors @ relative
-        else:
-            moves = moves / self._factors
-            factors = self._factors * np.exp(relative / np.sqrt(2))
-        weights = self._origin.weights * np.exp(changes - changes.max())
-        return MixtureParameters(
-            weights / weights.sum(),
-            self._origin.means + moves,
-            factors.reshape(self._origin.precisions_cholesky.shape),
-            self._origin.covariance_type,
-        )
-
-
-def _divide(values: Array, root: Array) -> Array:
-    """`values` / `root`, and 0 where the root is 0."""
-    return np.divide(values, root, out=np.zeros_like(values), where=root > 0)
+    last = history[-1][0]
+    structure = STRUCTURES[last.covariance_type]
+    means = np.array([[mixture.means for mixture in pair] for pair in history])
+    factors = np.array([[mixture.precisions_cholesky for mixture in pair] for pair in history])
+    n_rows = factors.shape[-2] if structure.is_matrix else 1
+    n_factors = 1 if structure.pools_components else len(last.means)
+    factors = factors.reshape(*means.shape[:2], n_factors, n_rows, -1)
+    found, weights, means, factors, expected = quasi_newton.propose(
+        weights, means, factors, alive, structure.is_matrix, structure.pools_components, CURVATURE, RADIUS
+    )
+    if not found:
+        return None, expected
+    factors = factors.reshape(last.precisions_cholesky.shape)
+    return MixtureParameters(weights, means, factors, last.covariance_type), expected

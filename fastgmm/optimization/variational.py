@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model.covariance import EPS, STRUCTURES, SingularComponent
 from ..model.log_density import complete_log_likelihood
 from ..model.maximisation import singular_covariance
-from ..model.parameters import TINY, Array, MixtureParameters
+from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..model.variational_prior import (
     COUNT_FLOOR,
@@ -20,7 +19,7 @@ from ..model.variational_prior import (
     estimate_posterior,
     posterior_at,
 )
-from .acceleration import AcceleratedIteration, LocalCoordinates, quasi_newton_step, shortened
+from .acceleration import AcceleratedIteration, quasi_newton_point
 from .convergence import ConvergenceMonitor
 from .em import EMIteration, check_range
 
@@ -110,30 +109,21 @@ class AcceleratedVariational(VariationalIteration, AcceleratedIteration):
         self._expected_gain = np.inf
         if len(self._history) < 2:
             return None
-        n_rows = [[self.rows_of(posterior) for posterior in pair] for pair in self._history]
-        alive = np.min(n_rows, axis=(0, 1)) > ALIVE
+        n_rows = np.array([[self.rows_of(posterior) for posterior in pair] for pair in self._history])
+        alive = n_rows.min(axis=(0, 1)) > ALIVE
         if not alive.any():
             return None
-        pairs = [
-            [_as_mixture(posterior, rows, alive) for posterior, rows in zip(pair, counts, strict=True)]
-            for pair, counts in zip(self._history, n_rows, strict=True)
-        ]
-        coordinates = LocalCoordinates(pairs[-1][0])
-        points = coordinates.of([point for point, _ in pairs])
-        steps = coordinates.of([updated for _, updated in pairs]) - points
-        direction = quasi_newton_step(points, steps)
+        mixture, expected = quasi_newton_point(self._history, n_rows * alive, alive)
         # Where nothing is known of the curvature, as much as the updates' own step is worth.
-        self._expected_gain = (
-            0.5 * self._total_weight * float(steps[-1] @ (steps[-1] if direction is None else direction))
-        )
-        if direction is None:
+        self._expected_gain = 0.5 * self._total_weight * expected
+        if mixture is None:
             return None
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is rejected
-            mixture = coordinates.parameters(points[-1] + shortened(direction))
-        last, rows = self._history[-1][1], n_rows[-1][1].copy()
-        means, factors = last.means.copy(), last.precisions_cholesky.copy()
-        rows[alive], means[alive] = mixture.weights * rows[alive].sum(), mixture.means
-        factors[... if STRUCTURES[last.covariance_type].pools_components else alive] = mixture.precisions_cholesky
+        last, rows = self._history[-1][1], n_rows[-1, 1]
+        means = np.where(alive[:, None], mixture.means, last.means)
+        kept = np.ones(1, bool) if STRUCTURES[last.covariance_type].pools_components else alive
+        kept = kept.reshape(-1, *(1,) * (last.precisions_cholesky.ndim - 1))
+        factors = np.where(kept, mixture.precisions_cholesky, last.precisions_cholesky)
+        rows = np.where(alive, mixture.weights * rows[alive].sum(), rows)
         return posterior_at(self._prior, rows, means, factors, last.covariance_type)
 
 
@@ -194,18 +184,6 @@ class Pruning(EMIteration):
             return None
         self._trial = None
         return self._next_trial()
-
-
-def _as_mixture(posterior: MixtureParameters, rows: Array, alive: NDArray[np.bool_]) -> MixtureParameters:
-    """The components that are alive, with weights in proportion to their rows."""
-    pooled = STRUCTURES[posterior.covariance_type].pools_components
-    weights = np.maximum(rows[alive], TINY)
-    return MixtureParameters(
-        weights / weights.sum(),
-        posterior.means[alive],
-        posterior.precisions_cholesky if pooled else posterior.precisions_cholesky[alive],
-        posterior.covariance_type,
-    )
 
 
 def posterior_of(
