@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastgmm.kernels import backend, elementary, passes
+from fastgmm.kernels import backend, elementary, passes, triangular
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, python_rows_at, rows_at
 from fastgmm.kernels.tiled import exponential, simd
@@ -315,3 +315,16 @@ for t in ("full", "tied", "diag", "spherical"):
     assert compiled.keys() == set(TYPES)
     for covariance_type, values in compiled.items():
         np.testing.assert_allclose(values, interpreted[covariance_type], rtol=1e-9, atol=1e-12)
+
+
+# ---- triangular matrices ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 20, 67])
+def test_the_inverse_of_triangular_matrices_is_lapack_s(n):
+    rng = np.random.default_rng(n)
+    upper = np.triu(rng.normal(size=(3, n, n)) / np.sqrt(n)) + 2 * np.eye(n)
+    found = np.full_like(upper, np.nan)
+    triangular.invert_upper(upper, found)
+    np.testing.assert_allclose(found, np.linalg.inv(upper), rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(found, np.triu(found))

@@ -5,6 +5,8 @@ zeros: points are the vector lane. Padding rows have weight 0. What there is one
 Both functions are run slot by slot (parallel.py).
 """
 
+from functools import cache
+
 import numba
 import numpy as np
 
@@ -22,6 +24,7 @@ def measure(xt, mean_a, mean_b, out_a, out_b):
     compute_two_distances(xt, mean_a, mean_b, out_a, out_b)
 
 
+@cache
 def measure_address():
     """Where `measure` is."""
     return address_of(measure, (_MATRIX, *(_VECTOR,) * 4))

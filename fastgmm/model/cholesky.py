@@ -47,12 +47,13 @@ def _check_regular(covariance: Array, component: int, rtol: float) -> None:
 
 
 def _triangular_inverse(upper: Array) -> Array:
-    """Inverses of a stack of upper triangular matrices, upper triangular themselves.
+    """Inverses of upper triangular matrices, one or a stack, upper triangular themselves."""
+    from ..kernels.triangular import invert_upper
 
-    The general inverse of such a matrix is its back substitution: elimination finds nothing to do and pivots nothing.
-    OpenBLAS runs it in one thread up to 200 features; a triangular solve would wake its threads from 8 features on.
-    """
-    return np.asarray(np.linalg.inv(upper), np.float64)
+    upper = np.ascontiguousarray(upper, np.float64)
+    inverse = np.empty_like(upper)
+    invert_upper(*(matrices.reshape(-1, *upper.shape[-2:]) for matrices in (upper, inverse)))
+    return inverse
 
 
 def _weakest_column(correlation: Array) -> int:

@@ -128,6 +128,8 @@ def _clustered(problem: MixtureProblem, drawn: DrawnRows, init_params: Any) -> S
     """Statistics of clusters of the drawn rows; `init_params` is a method or an array of means."""
     rows = problem.completed(drawn.rows)
     weight = None if problem.sample_weight is None else problem.sample_weight[drawn.index]
+    if problem.n_components == 1 and problem.maximise.noise_bounds is None:  # nothing to find
+        return _scaled_up(problem, _from_labels(problem, ArraySource(rows), weight, np.zeros(len(rows), int)), drawn)
     nearest = _partition(problem, rows, weight, init_params, drawn.rng)
     if problem.maximise.noise_bounds is not None:  # the farthest rows may be noise
         distance = nearest.distance[: len(rows)]

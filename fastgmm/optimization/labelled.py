@@ -50,12 +50,11 @@ def _runs(
     narrow = np.min_scalar_type(int(labels.max(initial=0)))  # up to 16 bits NumPy sorts by radix, ten times faster
     for first, block in blocks(source.chunks(), BLOCK_ROWS):
         here = labels[first : first + len(block)]
-        known = np.flatnonzero(here >= 0)
-        if not len(known):
-            continue
-        order = known[np.argsort(here[known].astype(narrow), kind="stable")]
-        label = here[order]
-        counts = np.bincount(label)
-        starts = (np.cumsum(counts) - counts)[counts > 0]
-        weight = np.ones(len(order)) if sample_weight is None else sample_weight[first + order]
-        yield label, starts, block[order], weight
+        weight = np.ones(len(here)) if sample_weight is None else sample_weight[first : first + len(block)]
+        if len(here) and (here[0] < 0 or (here[1:] < here[:-1]).any()):  # else sorted already: no copy
+            known = np.flatnonzero(here >= 0)
+            order = known[np.argsort(here[known].astype(narrow), kind="stable")]
+            here, block, weight = here[order], block[order], weight[order]
+        if len(here):
+            counts = np.bincount(here)
+            yield here, (np.cumsum(counts) - counts)[counts > 0], block, weight
