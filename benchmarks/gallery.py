@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,23 @@ from fastgmm.images import ImageGenerator, save_grid
 HIDDEN = np.zeros((28, 28), bool)
 HIDDEN[:, 14:] = True
 Images = np.ndarray
+# Of the generated digits here and of their figures in the README (benchmarks/images.py).
+SETTINGS: dict[str, Any] = {"n_factors": 6, "noise_prior": "auto", "max_iter": 15, "tol": 0, "random_state": 0}
 
 
 def generated_digits(folder: Path, train: Images, labels: np.ndarray, held_out: Images) -> None:
     """Real digits beside drawn ones: of all classes together, and of a mixture for each class."""
-    settings = {"n_factors": 6, "noise_prior": "auto", "max_iter": 15, "tol": 0, "random_state": 0}
     shown = {
         "real, held out": held_out[:100] / 255,
-        "generated, no labels": ImageGenerator(100, **settings).fit(train).generate(100, random_state=0),
-        "generated, by label": ImageGenerator(10, **settings).fit(train, labels=labels).generate(100, random_state=0),
+        "generated, no labels": ImageGenerator(100, **SETTINGS).fit(train).generate(100, random_state=0),
+        "generated, by label": ImageGenerator(10, **SETTINGS).fit(train, labels=labels).generate(100, random_state=0),
     }
     save_grid(folder / "generated.png", shown, scale=1)
 
 
 def classes(folder: Path, train: Images, labels: np.ndarray) -> None:
     """Twenty digits of each class."""
-    generator = ImageGenerator(10, n_factors=6, noise_prior="auto", max_iter=15, tol=0, random_state=0)
-    generator.fit(train, labels=labels)
+    generator = ImageGenerator(10, **SETTINGS).fit(train, labels=labels)
     drawn = np.concatenate([generator.generate(20, label=c, random_state=c) for c in range(10)])
     save_grid(folder / "classes.png", drawn, n_columns=20, scale=1)
 

@@ -12,7 +12,8 @@ UserWarning
  ├─ ConvergenceWarning       a fit ended without converging
  ├─ RegularizationWarning    reg_covar is not small against a column's variance
  ├─ ConstantColumnWarning    a column does not vary
- └─ EmptyComponentWarning    a component lost all its rows
+ ├─ EmptyComponentWarning    a component lost all its rows
+ └─ FewRowsWarning           components have so few rows that they may be learned by heart
 
 Where scikit-learn is installed, what the estimators raise is also an instance of scikit-learn's class of that name.
 """
@@ -26,6 +27,7 @@ __all__ = [
     "ConstantColumnWarning",
     "ConvergenceWarning",
     "EmptyComponentWarning",
+    "FewRowsWarning",
     "FormatError",
     "InvalidParameterError",
     "NotFittedError",
@@ -89,6 +91,10 @@ class ConstantColumnWarning(UserWarning):
 
 class EmptyComponentWarning(UserWarning):
     """A component lost all its rows during the fit."""
+
+
+class FewRowsWarning(UserWarning):
+    """Components have so few rows for their parameters that they may be learned by heart."""
 
 
 # Frames that a warning does not point to: the package's own, and those that lie between two of them.

@@ -1,5 +1,7 @@
 """The image generator: its density, its samples, its contact sheets, and what it refuses."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from fastgmm.datasets import load_digits
-from fastgmm.exceptions import ConvergenceWarning, NotFittedError
+from fastgmm.exceptions import ConvergenceWarning, FewRowsWarning, NotFittedError
 from fastgmm.images import ImageGenerator, image_grid, save_grid
 from fastgmm.images.pixels import to_rows
 from fastgmm.representation import PCA
@@ -199,11 +201,25 @@ def test_bad_labels_are_named(digits):
     images, labels = digits[0][:50], digits[1][:50]
     with pytest.raises(ValueError, match=r"labels must have shape \(50,\), one per image, got \(49,\)"):
         ImageGenerator(2).fit(images, labels=labels[:49])
+    with pytest.raises(ValueError, match="2 images of label 77 are too few for 3 components"):
+        ImageGenerator(3).fit(images, labels=np.where(np.arange(50) < 2, 77, 1))
     labels = np.where(np.arange(50) == 3, 77, 1)
-    with pytest.raises(ValueError, match="1 images of label 77 are too few for 2 components"):
+    with pytest.raises(ValueError, match="one image of label 77 has no distribution to learn; give more images of it"):
         ImageGenerator(2).fit(images, labels=labels)
     with pytest.raises(ValueError, match="50 images are too few for 60 components"):
         ImageGenerator().fit(images, num_classes=60)
+
+
+def test_too_few_images_are_said_to_be_learned_by_heart(digits):
+    images, labels = digits[0][:40], np.repeat([1, 2], 20)
+    for settings, words in (((2,), "20 images for each component"), ((1,), None)):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            ImageGenerator(*settings, n_factors=6, max_iter=2).fit(images)
+        found = [str(w.message) for w in seen if w.category is FewRowsWarning]
+        assert (len(found) == 1 and words in found[0] and "21 or more" in found[0]) if words else not found
+    with pytest.warns(FewRowsWarning, match="20 images of label 1 for each component"):
+        ImageGenerator(1, max_iter=2, tol=1e6).fit(images, labels=labels)
 
 
 def test_bad_requests_are_named(labelled, digits):

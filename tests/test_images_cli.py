@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -146,15 +147,62 @@ def test_every_mode_of_pillow_becomes_8_bits_on_white():
     Image.fromarray(noise(4, 5, 3)).quantize(8).save("palette/a.png", transparency=0)
     assert read_images("palette")[0].shape == (1, 4, 5, 3)
     save("float/a.tiff", noise(4, 5).astype(np.float32))
-    with pytest.raises(ValueError, match=r"a\.tiff \(its pixels \(mode F\) have no known scale\)"):
+    with pytest.raises(ValueError, match=r"a\.tiff \(its pixels \(mode F\) have no known scale; value_range"):
         read_images("float")
 
 
-def test_of_several_frames_the_first_is_taken():
+@pytest.mark.parametrize("ending", ["gif", "tif", "webp", "png"])
+def test_each_frame_or_page_is_an_image(ending):
+    Path("in/7").mkdir(parents=True)
+    levels = (10, 200, 90)
+    frames = [Image.fromarray(np.full((4, 5), level, np.uint8)) for level in levels]
+    lossless = {"lossless": True} if ending == "webp" else {}
+    frames[0].save(f"in/7/a.{ending}", save_all=True, append_images=frames[1:], **lossless)
+    images, labels, names = read_images("in", grey=True)
+    np.testing.assert_array_equal(images, [np.full((4, 5), level) for level in levels])
+    assert labels.tolist() == [7] * 3
+    assert names == [f"7/a.{i:04d}.{ending}" for i in (1, 2, 3)]
+    assert read_images(f"in/7/a.{ending}")[0].ndim == (4 if ending == "webp" else 3)  # that is always in colour
+    write_images("out", images, names)
+    assert sorted(file.name for file in Path("out/7").iterdir()) == [f"a.{i:04d}.png" for i in (1, 2, 3)]
+
+
+def test_pages_are_more_than_there_are_files():
+    stack = [Image.fromarray(noise(4, 5)) for _ in range(40)]
     Path("in").mkdir()
-    frames = [Image.fromarray(np.full((4, 5), level, np.uint8)) for level in (10, 200)]
-    frames[0].save("in/a.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(read_images("in")[0], np.full((1, 4, 5), 10))
+    stack[0].save("in/b.tif", save_all=True, append_images=stack[1:])
+    save("in/a.png", noise(4, 5, 3))
+    save("in/c.png", noise(4, 5))
+    images, _, names = read_images("in")
+    assert images.shape == (42, 4, 5, 3)
+    assert names[0] == "a.png"
+    np.testing.assert_array_equal(images[1:41, ..., 1], np.stack([np.asarray(page) for page in stack]))
+
+
+def test_depth_is_not_lost_without_a_word():
+    levels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    save("in/a.png", levels)
+    with pytest.warns(UserWarning, match=r"no value above 4095 of 65535.*value_range=\(0, 4095\)"):
+        assert len(np.unique(read_images("in")[0])) == 17
+    images = read_images("in", value_range=(0, 4095))[0]
+    np.testing.assert_array_equal(images[0], np.rint(levels / 4095 * 255))
+    save("in/b.png", levels * 16)  # as deep as the file
+    assert len(np.unique(read_images("in")[0][1])) == 256
+    save("float/a.tiff", np.linspace(-1, 3, 20, dtype=np.float32).reshape(4, 5))
+    found = read_images("float", value_range=(0, 2))[0][0]
+    np.testing.assert_array_equal(found, np.rint(np.clip(np.linspace(-1, 3, 20).reshape(4, 5) / 2, 0, 1) * 255))
+    for bad in ((3, 3), (0, np.inf), (np.nan, 1)):
+        with pytest.raises(ValueError, match="value_range must be two finite numbers"):
+            read_images("float", value_range=bad)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_pictures_is_no_picture():
+    save("in/a.png", noise(4, 5))
+    os.mkfifo("in/b.png")
+    assert read_images("in")[2] == ["a.png"]
+    with pytest.raises(ValueError, match="is neither a folder nor a regular file"):
+        read_images("in/b.png")
 
 
 def test_exif_orientation_is_respected_also_where_only_sizes_are_counted():
@@ -462,7 +510,7 @@ def test_wrong_usage_of_fit_exits_with_2_and_names_the_option(run, data, options
             r"f\.npy must hold .* whole numbers or str",
         ),
         (lambda: save("in/a.png", noise(4, 4)), ("--labels-file", "t.npy"), r"t\.npy is not a usable \.npy file"),
-        (lambda: save("in/a.png", noise(4, 4)), ("-k", 2), "1 images are too few for 2 components"),
+        (lambda: save("in/a.png", noise(4, 4)), ("-k", 2), "one image has no distribution to learn"),
     ],
 )
 def test_failed_fits_exit_with_1_and_leave_nothing(run, make, options, cause):

@@ -1,6 +1,7 @@
 """Metrics against their definitions, on known answers, on real digits, and on input that they refuse."""
 
 import json
+import lzma
 import math
 import re
 import tracemalloc
@@ -245,6 +246,38 @@ def test_evaluate_tells_a_gaussian_from_digits(digits):
     assert report["memorised_share"].value == 0
 
 
+def test_copies_of_training_rows_do_not_pass_for_new_ones(digits):
+    """A generator that repeats what it was shown: against that, recall would look as good as real rows'."""
+    train, held_out, _ = digits
+    few = train[:100]
+    report = metrics.evaluate(np.repeat(few, 10, axis=0), np.concatenate([few] * 10), held_out)
+    assert report["recall"].value < 0.3
+    assert report["coverage"].value < 0.5
+    assert report["two_sample_accuracy"].value > 0.7
+    assert report["memorised_share"].value == 1
+
+
+# Trivial models of levels
+
+
+def test_trivial_bits_are_a_histogram_s_and_lzma_s(digits):
+    levels = [np.floor(images * 256).astype(np.uint8) for images in digits[:2]]
+    found = metrics.trivial_bits(*levels)
+    rows = [images.reshape(len(images), -1) for images in levels]
+    expected = 0.0
+    for column in range(784):
+        counts = np.array([0.5 + np.sum(rows[0][:, column] == level) for level in np.unique(rows[1][:, column])])
+        share = np.array([np.sum(rows[1][:, column] == level) for level in np.unique(rows[1][:, column])])
+        expected -= share @ np.log2(counts / (len(rows[0]) + 128))
+    assert found.histogram_bits.value == pytest.approx(expected / rows[1].size, rel=1e-12)
+    assert found.lzma_bits.value == 8 * len(lzma.compress(rows[1].tobytes())) / rows[1].size
+    assert found.lzma_bits.value < found.histogram_bits.value < 2
+    with pytest.raises(TypeError, match="train must hold integers"):
+        metrics.trivial_bits(digits[0], levels[1])
+    with pytest.raises(ValueError, match="held_out must hold integers from 0 to 15"):
+        metrics.trivial_bits(levels[0] // 16, levels[1], 16)
+
+
 # Results, seeds, shapes
 
 
@@ -252,10 +285,10 @@ def test_report_is_a_table_and_a_dictionary():
     model = GaussianMixture(1).fit(normal(0, 100))
     report = metrics.evaluate(model.sample(80)[0], normal(0, 100), normal(1, 90), model=model, levels=256, n_bins=5)
     assert list(report)[:2] == ["log_likelihood", "bits_per_dimension"]
-    assert len(report) == 14
+    assert len(report) == 16
     assert report.n_rows == 80
     lines = str(report).splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 18
     ends = {re.match(r"\S+ +\S+ +\S+", line).end() for line in lines[:-1]}
     assert len(ends) == 1, "columns are aligned"
     again = json.loads(json.dumps(report.to_dict()))
@@ -268,8 +301,9 @@ def test_evaluate_is_made_of_the_metrics():
     report = metrics.evaluate(new, train, held_out, n_components=None, n_bins=4, random_state=7)
     bins = metrics.Bins(4, random_state=7).fit(train)
     assert report["jensen_shannon"] == metrics.jensen_shannon(bins, new, held_out)
-    assert report["recall"] == metrics.precision_recall_density_coverage(train, new, held_out, random_state=7).recall
-    assert report["maximum_mean_discrepancy"] == metrics.maximum_mean_discrepancy(train, new, held_out, random_state=7)
+    sets = held_out, new, metrics._rows.matched(new, train, held_out, random_state=7)[1]
+    assert report["recall"] == metrics.precision_recall_density_coverage(*sets).recall
+    assert report["maximum_mean_discrepancy"] == metrics.maximum_mean_discrepancy(*sets, random_state=7)
     assert report["nearest_distance_median"] == metrics.memorisation(train, new, held_out).median
     few = metrics.evaluate(new, train, held_out, n_bins=4, max_samples=30)
     assert few.n_rows == 30

@@ -25,28 +25,46 @@ Source = Annotated[
     ),
 ]
 SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Leave out pictures that cannot be read.")]
+ValueRange = Annotated[
+    str | None,
+    Option(
+        "--value-range",
+        metavar="LOW,HIGH",
+        help="Values of grey pictures of 16 or 32 bits or of floats that become black and white.  "
+        "[default: 0,65535 for 16 bits]",
+        show_default=False,
+    ),
+]
 Resize = Annotated[
     bool, Option("--resize", help="Bring pictures to the model's size: largest centred part, resampled by Lanczos.")
 ]
 
 
-def load_images_of(generator: "ImageGenerator", path: Path, resize: bool, skip_unreadable: bool) -> "ImageSet":
+def load_images_of(
+    generator: "ImageGenerator", path: Path, resize: bool, skip_unreadable: bool, value_range: str | None
+) -> "ImageSet":
     """Read images of the size and colour of the model's."""
-    from ..images.pictures import MixedSizesError, load_images, warn_of_unreadable
+    from ..images.pictures import MixedSizesError, load_images, warn_of_losses
 
     height, width, *channels = generator.image_shape_
     pictures = path.suffix.lower() != ".npy" or path.is_dir()
     size = (width, height) if resize and pictures else None
     remedy = f"the model has {shape_text(generator.image_shape_)}; --resize brings pictures to it"
     try:
-        found = load_images(path, size=size, grey=channels in ([], [1]), skip_unreadable=skip_unreadable)
+        found = load_images(
+            path,
+            size=size,
+            grey=channels in ([], [1]),
+            skip_unreadable=skip_unreadable,
+            value_range=parse_range(value_range),
+        )
     except MixedSizesError as error:
         raise ValueError(f"{error.found}; {remedy}") from None
     if pictures and channels == [1]:
         found = replace(found, images=found.images[..., None])
     if found.images.shape[1:] != generator.image_shape_:
         raise ValueError(f"{path} holds images of {shape_text(found.images.shape[1:])}; {remedy}")
-    warn_of_unreadable(found)
+    warn_of_losses(found)
     return found
 
 
@@ -127,6 +145,21 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise typer.BadParameter(f"{text!r} is not WxH, a width and a height as in 32x32", param_hint="--size")
     return int(width), int(height)
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """Return the lowest and the highest value."""
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = np.nan
+    if not -np.inf < low < high < np.inf:
+        raise typer.BadParameter(
+            f"{text!r} is not LOW,HIGH, two numbers as in 0,4095, the lower first", param_hint="--value-range"
+        )
+    return low, high
 
 
 def counts(found: "ImageSet") -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Output:
 
     def check(self, source: Path, n_images: int = 1) -> None:
         """Refuse an output that would fail, destroy something or not hold the images, before any work is done."""
-        from ..images.pictures import check_replaceable, load_pillow
+        from ..images.pictures import load_pillow
+        from ..images.png import check_replaceable
 
         path, kind = self.path, _kind(self.path)
         is_file_of_numbers = kind in (Kind.ARRAY, Kind.TABLE)
@@ -104,7 +105,7 @@ def _sheet(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def _folder(path: Path, name_of: Callable[[int], str], force: bool) -> Iterator[Write]:
-    from ..images.pictures import replace_folder, save_png_files, to_bytes
+    from ..images.png import replace_folder, save_png_files, to_bytes
 
     with replace_folder(path, force=force) as temporary:
         first = 0

@@ -79,6 +79,7 @@ def fit(
     seed: Seed = None,
     threads: Threads = None,
     skip_unreadable: inputs.SkipUnreadable = False,
+    value_range: inputs.ValueRange = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -96,10 +97,16 @@ def fit(
     bounds = None if size is None else inputs.parse_size(size)
 
     from ..images import ImageGenerator
-    from ..images.pictures import load_images, warn_of_unreadable
+    from ..images.pictures import load_images, warn_of_losses
 
-    found = load_images(source, size=bounds, grey=True if grey else None, skip_unreadable=skip_unreadable)
-    warn_of_unreadable(found)
+    found = load_images(
+        source,
+        size=bounds,
+        grey=True if grey else None,
+        skip_unreadable=skip_unreadable,
+        value_range=inputs.parse_range(value_range),
+    )
+    warn_of_losses(found)
     given_labels = (
         inputs.load_labels(labels_file, found) if labels_file else inputs.folder_labels(source, found, labels)
     )
@@ -183,6 +190,7 @@ def inpaint(
     as_float: AsFloat = False,
     seed: Seed = None,
     skip_unreadable: inputs.SkipUnreadable = False,
+    value_range: inputs.ValueRange = None,
     as_json: AsJson = False,
     force: ImageForce = False,
 ) -> None:
@@ -199,9 +207,9 @@ def inpaint(
             f"{mask!r} is neither one of {', '.join(inputs.SIDES)} nor a .png or .npy file", param_hint="--mask"
         )
 
-    from ..images.pictures import png_names
+    from ..images.png import png_names
 
-    found = inputs.load_images_of(generator, source, resize, skip_unreadable)
+    found = inputs.load_images_of(generator, source, resize, skip_unreadable, value_range)
     n_images = len(found.images)
     target.check(source, n_images)
     hidden = inputs.side(mask, shape) if mask in inputs.SIDES else inputs.read_mask(Path(mask), n_images, shape)
@@ -236,23 +244,26 @@ def metrics(
     resize: inputs.Resize = False,
     seed: Seed = None,
     skip_unreadable: inputs.SkipUnreadable = False,
+    value_range: inputs.ValueRange = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw images and compare them with training and held-out ones; the baseline is what held-out images reach.
+    """Draw images and compare them with held-out ones; the baseline is what training images reach.
 
     The log-likelihood is in nats per image, bits per dimension (of uint8 images) per pixel and channel.
 
     Their values are of the held-out images, and their baselines of the training images.
+
+    Beside bits per dimension stand those of a histogram of each pixel, and of LZMA.
     """
     generator = _load(model)
     _check_temperature(temperature)
     sets = {
-        "train": inputs.load_images_of(generator, train, resize, skip_unreadable),
-        "held_out": inputs.load_images_of(generator, held_out, resize, skip_unreadable),
+        "train": inputs.load_images_of(generator, train, resize, skip_unreadable, value_range),
+        "held_out": inputs.load_images_of(generator, held_out, resize, skip_unreadable, value_range),
     }
 
-    from ..images.pictures import to_bytes
     from ..images.pixels import LEVELS, to_rows
+    from ..images.png import to_bytes
     from ..metrics import evaluate
 
     has_levels = all(found.images.dtype == np.uint8 for found in sets.values())

@@ -2,6 +2,7 @@
 
 from .generator import ImageGenerator
 from .grid import image_grid, save_grid
-from .pictures import read_images, write_images
+from .pictures import read_images
+from .png import write_images
 
 __all__ = ["ImageGenerator", "image_grid", "read_images", "save_grid", "write_images"]

@@ -136,8 +136,14 @@ class ImageGenerator(Saveable):
         Raises
         ------
         TypeError, ValueError
-            `images` is no such array, `labels` has another length, a label has fewer images than components, or a
-            setting is out of range.
+            `images` is no such array, `labels` has another length, a label has a single image or fewer than
+            components, or a setting is out of range.
+
+        Warns
+        -----
+        FewRowsWarning
+            Components have less than three images for each factor and the mean ("mfa"): what is generated then are
+            blends of the images given.
         """
         if self.model not in MODELS:
             raise InvalidParameterError(f"model must be one of {sorted(MODELS)}. Got {self.model!r}.")
@@ -150,11 +156,16 @@ class ImageGenerator(Saveable):
         groups = [("", np.arange(len(rows)))] if labels is None else group_by_label(labels, len(rows))
         settings = self._settings(num_classes)
         for name, members in groups:
+            if len(members) < 2:
+                raise ValueError(
+                    f"one image{name} has no distribution to learn; give more images" + (" of it" if name else "")
+                )
             if len(members) < settings.components(len(members)):
                 raise ValueError(
                     f"{len(members)} images{name} are too few for {settings.components(len(members))} components; "
                     "give more images or fewer components"
                 )
+        settings.warn_of_few([(name, len(members)) for name, members in groups], self.model)
         rng = np.random.default_rng(self.random_state)
         mixtures = MODELS[self.model]([rows[members] for _, members in groups], settings, rng)
         prior = np.array([len(members) for _, members in groups]) / len(rows)

@@ -12,7 +12,7 @@ from ..rows.atomic import StrPath
 from ..rows.columns import Columns
 from ..rows.output import open_output
 from .generator import ImageGenerator
-from .pictures import to_bytes
+from .png import to_bytes
 
 BLOCK_BYTES = 2**26  # of float64 images in memory at once
 

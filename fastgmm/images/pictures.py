@@ -1,11 +1,8 @@
-"""Images in files: a folder of pictures, a single picture or a .npy file in; a folder of PNG files out."""
+"""Images in files: a folder of pictures, a single picture or a .npy file, read; png.py writes them."""
 
-import contextlib
 import os
-import secrets
-import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..exceptions import warn
-from .pixels import as_floats, check_images
+from .pixels import check_images
 
 # Of the formats that pillow knows, those named by these endings only: some others start programs to be read.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -32,7 +29,8 @@ class MixedSizesError(ValueError):
     def __init__(self, folder: Path, sizes: "dict[Size, list[Any]]") -> None:
         common = sorted(sizes.items(), key=lambda item: -item[1][0])
         shown = [
-            f"{w}x{h} ({_count(count, 'image')}, as {_shown(name)})" for (w, h), (count, name) in common[:_MOST_NAMED]
+            f"{w}x{h} ({_count(count, 'image')}, as {shown_text(name)})"
+            for (w, h), (count, name) in common[:_MOST_NAMED]
         ]
         more = f" and {len(common) - _MOST_NAMED} more" if len(common) > _MOST_NAMED else ""
         self.found = f"{folder} holds images of {len(sizes)} sizes: {', '.join(shown)}{more}"
@@ -58,6 +56,8 @@ class ImageSet:
         Files of other endings and hidden ones.
     unreadable : dict of str to str
         Cause by name, of the images left out.
+    shallow : int
+        The largest value of pictures of 16 bits that use an eighth of them at most; else 0.
     """
 
     images: Images
@@ -65,10 +65,16 @@ class ImageSet:
     names: list[str]
     n_ignored: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    shallow: int = 0
 
 
 def read_images(
-    path: str | os.PathLike[str], *, size: Size | None = None, grey: bool | None = None, skip_unreadable: bool = False
+    path: str | os.PathLike[str],
+    *,
+    size: Size | None = None,
+    grey: bool | None = None,
+    skip_unreadable: bool = False,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[Images, npt.NDArray[Any] | None, list[str]]:
     """Read the images of a folder, of one picture or of a .npy file.
 
@@ -85,17 +91,22 @@ def read_images(
         True: luminance of colour pictures; False: three equal channels for grey ones. None: colour if any is.
     skip_unreadable : bool, default=False
         Leave out, with a warning, what cannot be read.
+    value_range : (float, float), optional
+        The values of grey pictures of 16 or 32 bits or of floats that become black and white; beyond them is cut off.
+        None: 0 and 65,535 for 16 bits, with a warning where no picture uses more of them than 1/8, as cameras of 12
+        bits; the others, which have no known scale, are refused.
 
     Returns
     -------
     images : ndarray of shape (n_images, height, width) or (n_images, height, width, 3), uint8
-        Sorted by name. Turned as EXIF says, transparent parts on white, 16 bits reduced to 8, the first frame of
-        several. For a .npy file the array as it is.
+        Sorted by name. Turned as EXIF says, transparent parts on white, 16 bits reduced to 8. Each page of a TIFF file
+        and each frame of an animation is an image. For a .npy file the array as it is.
     labels : ndarray of shape (n_images,) or None
         If every picture lies in a sub-folder, the name of that sub-folder (the first below `path`), as int64 if all
         names are plain whole numbers.
     names : list of str
-        Path of each picture below the folder.
+        Path of each picture below the folder; of a page or frame with its number, from 1, before the ending:
+        stack.0001.tif.
 
     Raises
     ------
@@ -107,16 +118,23 @@ def read_images(
         No pictures, pictures that cannot be read (each is named), several sizes and no `size`, or an array that holds
         no images.
     """
-    found = load_images(path, size=size, grey=grey, skip_unreadable=skip_unreadable)
-    warn_of_unreadable(found)
+    found = load_images(path, size=size, grey=grey, skip_unreadable=skip_unreadable, value_range=value_range)
+    warn_of_losses(found)
     return found.images, found.labels, found.names
 
 
 def load_images(
-    path: str | os.PathLike[str], *, size: Size | None = None, grey: bool | None = None, skip_unreadable: bool = False
+    path: str | os.PathLike[str],
+    *,
+    size: Size | None = None,
+    grey: bool | None = None,
+    skip_unreadable: bool = False,
+    value_range: tuple[float, float] | None = None,
 ) -> ImageSet:
     """As `read_images`, but return what was left out instead of warning of it."""
     path = Path(path)
+    if value_range is not None and not -np.inf < value_range[0] < value_range[1] < np.inf:
+        raise ValueError(f"value_range must be two finite numbers, the lower first. Got {value_range}")
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be a width and a height of at least 1, got {size}")
     if path.is_dir():
@@ -124,9 +142,11 @@ def load_images(
         if not names:
             others = f" ({_count(n_ignored, 'file')} of other endings)" if n_ignored else ""
             raise ValueError(f"{path} holds no images{others}; their names must end in {', '.join(SUFFIXES)}")
-        return _read_pictures(path, names, n_ignored, size, grey, skip_unreadable)
+        return _read_pictures(path, names, n_ignored, Reading(size, grey, value_range), skip_unreadable)
+    if path.exists() and not path.is_file():  # a pipe, which might wait for ever
+        raise ValueError(f"{path} is neither a folder nor a regular file")
     if path.suffix.lower() in SUFFIXES:
-        return _read_pictures(path.parent, [path.name], 0, size, grey, skip_unreadable)
+        return _read_pictures(path.parent, [path.name], 0, Reading(size, grey, value_range), skip_unreadable)
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{path} is neither a folder nor a file ending in .npy, {', '.join(SUFFIXES)}")
     if size is not None:
@@ -135,117 +155,14 @@ def load_images(
     return ImageSet(images, None, [f"{i:06d}" for i in range(len(images))])
 
 
-def write_images(
-    folder: str | os.PathLike[str], images: npt.ArrayLike, names: Sequence[str] | None = None, *, force: bool = False
-) -> None:
-    """Write each image as a PNG file into a new folder, which appears complete or not at all.
-
-    Parameters
-    ----------
-    folder : path-like
-        An existing one must be empty unless `force` is given.
-    images : array-like of shape (n_images, height, width) or (n_images, height, width, channels)
-        uint8, or floats in [0, 1]; 1 or 3 channels.
-    names : sequence of str, optional
-        Path of each file below the folder; the ending becomes .png. None: 000000.png, 000001.png, ...
-    force : bool, default=False
-        Replace a folder that holds nothing but PNG files.
-
-    Raises
-    ------
-    ImportError
-        Pillow is missing.
-    OSError
-        The folder is not empty (without `force`), holds other files (with it), is the current one, or cannot be
-        written.
-    TypeError, ValueError
-        `images` is no such array, `names` has another length, or a name leads out of the folder.
-    """
-    pixels = to_bytes(images)
-    names = [f"{i:06d}" for i in range(len(pixels))] if names is None else names
-    if len(names) != len(pixels):
-        raise ValueError(f"names must have one name per image, got {len(names)} for {len(pixels)} images")
-    files = png_names(names)
-    with replace_folder(folder, force=force) as temporary:
-        save_png_files(temporary, pixels, files)
-
-
-def to_bytes(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Return checked images as uint8: 255 times the floats, rounded."""
-    pixels = check_images(images)
-    return np.asarray(pixels if pixels.dtype == np.uint8 else np.rint(as_floats(pixels) * 255), np.uint8)
-
-
-def png_names(names: Sequence[str]) -> list[str]:
-    """Return names ending in .png, no two the same: where replacing the ending makes two equal, it is kept."""
-    for name in names:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not PurePosixPath(name).name:
-            raise ValueError(f"the name {name!r} is no path inside a folder")
-    short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
-    if len({name.lower() for name in short}) == len(short):  # some file systems ignore case
-        return short
-    return [f"{name}.png" for name in names]
-
-
-def save_png_files(folder: Path, pixels: npt.NDArray[np.uint8], names: Sequence[str]) -> None:
-    """Write uint8 images of 1 or 3 channels under these names, making the sub-folders they name."""
-    pillow, _ = load_pillow()
-    if pixels.ndim == 4 and pixels.shape[3] == 1:
-        pixels = pixels[..., 0]
-    if pixels.ndim == 4 and pixels.shape[3] != 3:
-        raise ValueError(f"images must have 1 or 3 channels to become PNG files, got {pixels.shape[3]}")
-    for image, name in zip(pixels, names, strict=True):
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        pillow.fromarray(np.ascontiguousarray(image)).save(file, format="PNG")
-
-
-def check_replaceable(folder: str | os.PathLike[str], force: bool) -> None:
-    """Raise OSError if `replace_folder` would."""
-    target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target} is a file; name a new folder")
-    if Path.cwd().is_relative_to(target.resolve()):  # whoever works in it would be left in a deleted folder
-        raise FileExistsError(f"{target} is the current folder or holds it; name a new one")
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    if not force:
-        raise FileExistsError(f"{target} is not empty; give force (--force) to replace it")
-    for file in target.rglob("*"):
-        if not file.is_dir() and file.suffix.lower() != ".png":
-            raise FileExistsError(f"{target} holds other files than PNG, as {_shown(file.name)}; remove it yourself")
-
-
-@contextlib.contextmanager
-def replace_folder(folder: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; move it there on success, delete it on any error."""
-    check_replaceable(folder, force)
-    target = Path(folder).resolve()  # the folder itself, not a link to it
-    temporary, old = (target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("tmp", "old"))
-    temporary.mkdir()
-    try:
-        yield temporary
-        check_replaceable(target, force)  # others may have written meanwhile
-        if target.exists():
-            target.rename(old)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _find(folder: Path) -> tuple[list[str], int]:
     """Return the sorted names of the pictures below a folder, and the number of other files."""
     names, n_ignored = [], 0
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            is_picture = Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            if is_picture and (Path(parent) / name).is_file():  # no pipe or socket, which might wait for ever
                 names.append((Path(parent) / name).relative_to(folder).as_posix())
             else:
                 n_ignored += 1
@@ -256,9 +173,17 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read_pictures(
-    folder: Path, names: list[str], n_ignored: int, size: Size | None, grey: bool | None, skip_unreadable: bool
-) -> ImageSet:
+@dataclass
+class Reading:
+    """How pictures are to be read, and the largest value met of those of 16 bits."""
+
+    size: Size | None
+    grey: bool | None
+    value_range: tuple[float, float] | None
+    deepest: int = 0
+
+
+def _read_pictures(folder: Path, names: list[str], n_ignored: int, reading: Reading, skip_unreadable: bool) -> ImageSet:
     pillow, _ = load_pillow()
     stack, kept = _Stack(len(names)), []
     unreadable: dict[str, str] = {}
@@ -268,12 +193,16 @@ def _read_pictures(
         for name in names:
             try:
                 # Once two sizes are found there will be an error, which needs the sizes of the others only.
-                picture = _decode(folder / name, size, grey) if len(stack.sizes) < 2 else _upright_size(folder / name)
+                pages: list[npt.NDArray[np.uint8] | Size]
+                pages = (
+                    list(_decoded(folder / name, reading)) if len(stack.sizes) < 2 else [_upright_size(folder / name)]
+                )
             except Exception as error:  # pillow raises many types for damaged files
                 unreadable[name] = _cause(error)
-            else:
-                stack.add(picture, name)
-                kept.append(name)
+                continue
+            for number, page in enumerate(pages, 1):
+                stack.add(page, name)
+                kept.append(name if len(pages) == 1 else _page_name(name, number))
     if len(stack.sizes) > 1:
         raise MixedSizesError(folder, stack.sizes)
     if unreadable and not (skip_unreadable and kept):
@@ -281,7 +210,13 @@ def _read_pictures(
         raise ValueError(
             f"{len(unreadable)} of {len(names)} images in {folder} cannot be read: {_listed(unreadable)}; {remedy}"
         )
-    return ImageSet(stack.images(), _labels(kept), kept, n_ignored, unreadable)
+    shallow = reading.deepest if reading.value_range is None and 0 < reading.deepest < 2**13 else 0
+    return ImageSet(stack.images(), _labels(kept), kept, n_ignored, unreadable, shallow)
+
+
+def _page_name(name: str, number: int) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.{number:04d}{path.suffix}"))
 
 
 class _Stack:
@@ -300,7 +235,9 @@ class _Stack:
             return
         if not self._filled:
             self._array = np.empty((self._capacity, *picture.shape), np.uint8)
-        elif picture.ndim == 3 and self._array.ndim == 3:
+        elif self._filled == len(self._array):  # files of several pages
+            self._array = np.concatenate([self._array, np.empty_like(self._array)])
+        if picture.ndim == 3 and self._array.ndim == 3:
             self._array = np.repeat(self._array[..., None], 3, axis=3)
         self._array[self._filled] = picture if picture.ndim == self._array.ndim - 1 else picture[..., None]
         self._filled += 1
@@ -309,26 +246,45 @@ class _Stack:
         return self._array[: self._filled]
 
 
-def _decode(file: Path, size: Size | None, grey: bool | None) -> npt.NDArray[np.uint8]:
-    """Return one picture, (height, width) or (height, width, 3)."""
+def _decoded(file: Path, reading: Reading) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pages or frames of a picture, each (height, width) or (height, width, 3)."""
     pillow, operations = load_pillow()
     with pillow.open(file, formats=_FORMATS) as opened:
-        picture = operations.exif_transpose(opened)
-    mode = picture.mode
-    if mode.startswith("I;16") or (mode == "I" and opened.format == "PNG"):  # some pillows open 16 bits as 32
-        picture = pillow.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
-    elif mode in ("I", "F"):
-        raise ValueError(f"its pixels (mode {mode}) have no known scale")
+        for page in range(getattr(opened, "n_frames", 1)):
+            opened.seek(page)
+            yield _decode(operations.exif_transpose(opened), opened.format, reading)
+
+
+def _decode(picture: Any, kind: str, reading: Reading) -> npt.NDArray[np.uint8]:
+    """Return one picture, (height, width) or (height, width, 3)."""
+    pillow, operations = load_pillow()
+    mode, scale = picture.mode, reading.value_range
+    has_16_bits = mode.startswith("I;16") or (mode == "I" and kind == "PNG")  # some pillows open 16 bits as 32
+    if has_16_bits or mode in ("I", "F"):
+        values = np.asarray(picture)
+        if scale is None and not has_16_bits:
+            raise ValueError(
+                f"its pixels (mode {mode}) have no known scale; value_range (--value-range LOW,HIGH) gives one"
+            )
+        if has_16_bits:
+            reading.deepest = max(reading.deepest, int(values.max(initial=0)))
+        low, high = (0, 2**16 - 1) if scale is None else scale
+        shares = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+        if np.isnan(shares).any():
+            raise ValueError("some of its pixels are NaN")
+        picture = pillow.fromarray(np.rint(255 * shares).astype(np.uint8))
     if picture.has_transparency_data:
         white = pillow.new("RGBA", picture.size, "white")
         picture = pillow.alpha_composite(white, picture.convert("RGBA"))
-    if grey is None:
-        is_grey = mode in ("1", "L", "LA", "La") or mode.startswith("I") or (mode == "P" and _has_grey_palette(picture))
+    if reading.grey is None:
+        is_grey = mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
+        # Frames after the first of a GIF have lost their palette.
+        is_grey = is_grey or ((mode == "P" or kind == "GIF") and _has_grey_palette(picture))
     else:
-        is_grey = grey
+        is_grey = reading.grey
     picture = picture.convert("RGB").convert("L") if is_grey else picture.convert("RGB")
-    if size is not None:
-        picture = operations.fit(picture, size, method=pillow.Resampling.LANCZOS)
+    if reading.size is not None:
+        picture = operations.fit(picture, reading.size, method=pillow.Resampling.LANCZOS)
     return np.asarray(picture)
 
 
@@ -367,15 +323,23 @@ def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def warn_of_unreadable(found: ImageSet) -> None:
-    """Name what was left out."""
+def warn_of_losses(found: ImageSet) -> None:
+    """Name what was left out, and say where depth was."""
     if found.unreadable:
         warn(f"left out what cannot be read: {_listed(found.unreadable)}", UserWarning)
+    if found.shallow:
+        depth = 2 ** found.shallow.bit_length() - 1
+        warn(
+            f"pictures of 16 bits have no value above {found.shallow} of 65535, so that few of the 256 levels are left "
+            f"of them; value_range=(0, {depth}) (--value-range 0,{depth}) reads them as of "
+            f"{found.shallow.bit_length()} bits",
+            UserWarning,
+        )
 
 
 def _listed(causes: dict[str, str]) -> str:
     """Return the first names with their causes, and the number of the others."""
-    shown = [f"{_shown(name)} ({_shown(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
+    shown = [f"{shown_text(name)} ({shown_text(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
     more = len(causes) - _MOST_NAMED
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
@@ -384,7 +348,7 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def _shown(text: str) -> str:
+def shown_text(text: str) -> str:
     """Text from files without what would steer a terminal."""
     return text if text.isprintable() else ascii(text)
 

@@ -1,11 +1,11 @@
-"""How good generated rows and densities are; every figure comes with the one that held-out real rows reach."""
+"""How good generated rows and densities are; every figure comes with the one that real rows reach."""
 
 from ..representation.bits import bits_per_dimension
 from ._evaluate import Report, evaluate
 from ._result import Measured
 from .bins import Bins, jensen_shannon, number_of_different_bins
 from .distances import maximum_mean_discrepancy, sliced_wasserstein
-from .likelihood import log_likelihood
+from .likelihood import TrivialBits, log_likelihood, trivial_bits
 from .neighbours import (
     Memorisation,
     PrecisionRecallDensityCoverage,
@@ -21,6 +21,7 @@ __all__ = [
     "Memorisation",
     "PrecisionRecallDensityCoverage",
     "Report",
+    "TrivialBits",
     "bits_per_dimension",
     "evaluate",
     "jensen_shannon",
@@ -31,5 +32,6 @@ __all__ = [
     "number_of_different_bins",
     "precision_recall_density_coverage",
     "sliced_wasserstein",
+    "trivial_bits",
     "two_sample_accuracy",
 ]

@@ -49,7 +49,8 @@ def precision_recall_density_coverage(
     Parameters
     ----------
     real, generated, held_out : array-like of shape (n_rows, n_features), or images
-        More than n_neighbors rows each; `real` are usually the training rows.
+        More than n_neighbors rows each. `real` is what both others are compared with: rows that the model has not seen,
+        lest copies of the training rows count as quality. `held_out` are other real rows, such as the training rows.
     n_neighbors : int, default=5
         k, at least 1.
     random_state : int, default=0
