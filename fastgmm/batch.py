@@ -68,6 +68,7 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
     """
     check_output(path, overwrite)
     source = _source(model, data)
+    check_output(path, overwrite, source.files)
     return _write(path, source.n_samples, _scored(model, source, "labels"), "label", overwrite)
 
 
@@ -78,6 +79,7 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     """
     check_output(path, overwrite)
     source = _source(model, data)
+    check_output(path, overwrite, source.files)
     return _write(path, source.n_samples, _scored(model, source, "resp"), "component_", overwrite)
 
 
@@ -90,6 +92,8 @@ def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: boo
     if path is not None:
         check_output(path, overwrite)
     source = _source(model, data)
+    if path is not None:
+        check_output(path, overwrite, source.files)
     total, least = 0.0, np.inf
 
     def noted() -> Iterator[Block]:

@@ -97,6 +97,15 @@ class FewRowsWarning(UserWarning):
     """Components have so few rows for their parameters that they may be learned by heart."""
 
 
+MOST_ECHOED = 200  # characters
+
+
+def clipped(text: str) -> str:
+    """What a message repeats of its input: at most MOST_ECHOED characters, none of which steers a terminal."""
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= MOST_ECHOED else f"{text[:MOST_ECHOED]}... ({len(text)} characters)"
+
+
 # Frames that a warning does not point to: the package's own, and those that lie between two of them.
 _INNER = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 

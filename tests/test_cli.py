@@ -100,15 +100,15 @@ def test_sample_repeats_itself_for_one_seed_only(run, model):
 
 
 def test_existing_output_is_kept_unless_forced(run, model, tmp_path):
-    (tmp_path / "new.npy").write_bytes(b"precious")
-    for command in (
-        ("sample", "model.safetensors", "-n", 10, "-o", "new.npy"),
-        ("fit", "rows.npy", "-k", 2, "-o", "new.npy"),
+    for name, command in (
+        ("new.npy", ("sample", "model.safetensors", "-n", 10)),
+        ("new.json", ("fit", "rows.npy", "-k", 2)),
     ):
-        code, _, err = run(*command)
+        (tmp_path / name).write_bytes(b"precious")
+        code, _, err = run(*command, "-o", name)
         assert code == 2
         assert "--force" in err
-        assert (tmp_path / "new.npy").read_bytes() == b"precious"
+        assert (tmp_path / name).read_bytes() == b"precious"
     assert run("sample", "model.safetensors", "-n", 10, "-o", "new.npy", "--force")[0] == 0
     assert np.load("new.npy").shape == (10, 3)
 

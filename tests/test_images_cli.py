@@ -238,8 +238,6 @@ def test_one_picture_and_arrays_are_read_too(digits):
     assert (images.shape, labels, names) == ((1, 4, 5), None, ["a.png"])
     np.save("a.npy", digits[0])
     images, labels, names = read_images("a.npy")
-    assert not images.flags.owndata  # mapped
-    assert not images.flags.writeable
     assert (images.shape, labels, names[1]) == (digits[0].shape, None, "000001")
     with pytest.raises(ValueError, match="only pictures can be resized"):
         read_images("a.npy", size=(4, 4))
@@ -251,7 +249,7 @@ def test_one_picture_and_arrays_are_read_too(digits):
         (np.zeros((3, 4)), ValueError, "must have shape"),
         (np.zeros((3, 4, 4), int), TypeError, "must be uint8 or floats"),
         (np.full((3, 4, 4), 2.0), ValueError, r"must lie in \[0, 1\], but image 0 holds 2"),
-        (np.array([[["a"]]], object), ValueError, "Python objects"),
+        (np.array([[["a"]]], object), ValueError, "Object arrays"),
     ],
 )
 def test_arrays_of_other_things_are_refused_by_name(content, error, cause):

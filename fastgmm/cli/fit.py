@@ -10,8 +10,8 @@ import typer
 from typer import Option
 
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
-from .models import save_model
-from .options import AsJson, Force, Seed, Threads, check_output, print_facts
+from .models import check_model_output
+from .options import AsJson, Force, Seed, Threads, check_not_input, chosen_seed, print_facts
 from .rows import Columns, Data, SkipBad, facts_of, open_weighted_rows
 
 # Values of options, which have them in their help.
@@ -104,15 +104,17 @@ def fit(
 ) -> None:
     """Fit a mixture to rows and write it to a model file.
 
-    Files are mapped or read block by block, once per iteration: they may be larger than memory.
+    Files are read block by block, once per iteration: they may be larger than memory.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not converged (with --strict; the model is written), 130 interrupted
     (SIGINT), 143 terminated (SIGTERM).
     """
-    check_output(output, force)
+    check_model_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     own = _settings_of(model, covariance_type, reg_covar, n_factors)
     X, weights = open_weighted_rows(data, columns, skip_bad, weights_column)
+    check_not_input(output, X.files)
+    seed = chosen_seed(seed)
     from .._terminal import progress as show_progress
 
     start = time.perf_counter()
@@ -138,7 +140,7 @@ def fit(
     with exiting_on_signals(), warnings_as(progress), contextlib.closing(callback), _cluster(dask) as client:
         mixture.fit(X, sample_weight=weights, executor=client)
     seconds = time.perf_counter() - start
-    save_model(mixture, output)
+    mixture.save(output)
     facts = {
         **facts_of(X),
         **({} if weights is None else {"total_weight": float(weights.sum())}),
@@ -146,6 +148,7 @@ def fit(
         "model": model.value,
         "components": n_components,
         **{name: value for name, value in own.items() if name != "reg_covar"},
+        "seed": seed,
         "iterations": mixture.n_iter_,
         "stop_reason": mixture.stop_reason_,
         "log_likelihood": mixture.log_likelihood_,

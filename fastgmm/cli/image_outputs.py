@@ -53,8 +53,11 @@ class Output:
             raise BadParameter(
                 "only .npy and .parquet files hold floats; pictures have 256 levels", param_hint="--float"
             )
-        if path.resolve() in (source.resolve(), *source.resolve().parents):
+        read, written = source.resolve(), path.resolve()
+        if written in (read, *read.parents):
             raise _bad_output(f"{path} is or holds what is read ({source}); name another")
+        if source.is_dir() and read in written.parents:
+            raise _bad_output(f"{path} is in the folder that is read ({source}); name another")
         if is_file_of_numbers:
             check_output(path, self.force)
             return

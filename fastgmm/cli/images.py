@@ -14,7 +14,8 @@ from typer import Option
 from . import image_inputs as inputs
 from .image_outputs import AsFloat, ImageForce, ImageOutput, Output
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, check_output, chosen_seed, help_of, print_facts
+from .models import check_model_output
+from .options import AsJson, Force, Model, Seed, Threads, chosen_seed, help_of, print_facts
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
@@ -87,7 +88,8 @@ def fit(
 
     Pictures are turned as EXIF says, transparent parts become white, and if any picture has colour, all have.
     """
-    check_output(output, force)
+    check_model_output(output, force, [source] if source.is_file() else [])
+    seed = chosen_seed(seed)
     if labels is not None and labels_file is not None:
         raise typer.BadParameter("goes with neither --labels nor --no-labels", param_hint="--labels-file")
     wanted = {"n_factors": factors, "noise_floor": noise_floor}
@@ -124,6 +126,7 @@ def fit(
         "model": model.value,
         "components": len(generator.mixture_.weights_),
         "factors": generator.mixture_.loadings_.shape[2],
+        "seed": seed,
         "seconds": round(seconds, 2),
         "log_likelihood": score if as_json else f"{score:.10g} nats per image",
         **_bits(score, found.images),

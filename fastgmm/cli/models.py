@@ -1,5 +1,6 @@
 """Commands on model files: info, convert."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,32 +32,25 @@ def convert(
     In a Python that you trust the file in, fastgmm.from_sklearn(estimator).save(path) converts the estimator itself,
     and fastgmm.load(path).to_sklearn() is the way back.
     """
-    if output.suffix.lower() in PICKLES:
-        raise typer.BadParameter(
-            f"{output}: pickles are not written, since reading one runs code; fastgmm.load(path).to_sklearn() gives "
-            "scikit-learn's estimator",
-            param_hint="--output",
-        )
-    check_suffix(output, SUFFIXES)
-    check_output(output, force)
+    check_model_output(output, force, [model])
     from ..loading import load
 
     loaded = load(model)
-    save_model(loaded, output)
+    loaded.save(output)
     facts = {"model": type(loaded).__name__, "bytes": output.stat().st_size, "output": output}
     print_facts(facts, as_json)
 
 
-def save_model(model: Any, path: Path) -> None:
-    """Write a fitted model, as JSON if the name of the file ends in .json and else as safetensors, atomically."""
-    if path.suffix.lower() != ".json":
-        model.save(path)
-        return
-    from ..rows.atomic import replace_atomically
-
-    text = model.to_json()
-    with replace_atomically(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+def check_model_output(path: Path, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a name that does not say how a model is written, would fail or destroy something."""
+    if path.suffix.lower() in PICKLES:
+        raise typer.BadParameter(
+            f"{path}: pickles are not written, since reading one runs code; fastgmm.load(path).to_sklearn() gives "
+            "scikit-learn's estimator",
+            param_hint="--output",
+        )
+    check_suffix(path, SUFFIXES)
+    check_output(path, force, inputs)
 
 
 def _facts(model: Path) -> dict[str, Any]:

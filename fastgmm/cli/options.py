@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,12 +29,22 @@ def chosen_seed(seed: int | None) -> int:
     return secrets.randbits(32) if seed is None else seed
 
 
-def check_output(path: Path, force: bool) -> None:
-    """Refuse an output that would fail or destroy something, before any work is done."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise typer.BadParameter(f"{path} is a folder or in no existing one", param_hint="--output")
+def check_output(path: Path, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse an output that would fail, destroy something or replace an input, before any work is done."""
+    from ..rows.atomic import check_target
+
+    try:
+        check_target(path, inputs)
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from None
     if path.exists() and not force:
         raise typer.BadParameter(f"{path} exists; give --force to replace it", param_hint="--output")
+
+
+def check_not_input(path: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the inputs, with --force too."""
+    if path is not None:
+        check_output(path, True, inputs)
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...]) -> str:

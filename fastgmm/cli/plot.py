@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
+from .options import AsJson, Force, Model, check_not_input, check_output, check_suffix, print_facts
 from .rows import Columns, SkipBad, load_mixture, open_rows, parse_columns
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ def plot(
     DATA may be larger than memory: only the rows that are drawn are kept. The same rows are drawn each time.
     """
     suffix = check_suffix(output, SUFFIXES)
-    check_output(output, force)
+    check_output(output, force, [model])
     shares = _check_options(kind, data, features, levels, max_points)
     from ..plot import ConvergenceDisplay, MixtureDisplay, ResponsibilitiesDisplay
     from ..rows.atomic import replace_atomically
 
     mixture = load_mixture(model)
     X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture)
+    check_not_input(output, () if X is None else X.files)
     chosen = parse_columns(features)
     display: Any
     if kind is PlotKind.convergence:

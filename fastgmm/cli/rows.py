@@ -87,13 +87,13 @@ def load_mixture(path: Path, threads: int | None = None) -> Any:
     return mixture
 
 
-def check_rows_output(path: Path, force: bool) -> None:
+def check_rows_output(path: Path, force: bool, model: Path) -> None:
     """Refuse, with exit code 2, an output that is neither .npy nor Parquet, would fail or destroy something."""
     from ..rows.output import SUFFIXES
 
     if path.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"{path} must end in {' or '.join(SUFFIXES)}", param_hint="--output")
-    check_output(path, force)
+    check_output(path, force, [model])
 
 
 def facts_of(source: "Source") -> dict[str, Any]:

@@ -7,7 +7,7 @@ import typer
 from typer import Option
 
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, chosen_seed, print_facts
+from .options import AsJson, Force, Model, Seed, Threads, check_not_input, chosen_seed, print_facts
 from .rows import Columns, Data, SkipBad, check_rows_output, facts_of, load_mixture, open_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
@@ -25,9 +25,10 @@ def predict(
     force: Force = False,
 ) -> None:
     """Write the most probable component of each row, or the probability of each component, block by block."""
-    check_rows_output(output, force)
+    check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
     source = open_rows(data, columns, skip_bad, mixture)
+    check_not_input(output, source.files)
     from .. import batch
 
     write = batch.predict_proba if proba else batch.predict
@@ -52,9 +53,10 @@ def score(
 ) -> None:
     """Print the log-likelihood of rows under a model, in nats, and write each row's if asked to."""
     if output is not None:
-        check_rows_output(output, force)
+        check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
     source = open_rows(data, columns, skip_bad, mixture)
+    check_not_input(output, source.files)
     from .. import batch
 
     with exiting_on_signals():
@@ -82,7 +84,7 @@ def sample(
 
     Row i of a seed, which is printed, is the same whatever --first and -n are.
     """
-    check_rows_output(output, force)
+    check_rows_output(output, force, model)
     if labels and output.suffix.lower() == ".npy":
         raise typer.BadParameter("only a .parquet file has a column for them", param_hint="--labels")
     mixture = load_mixture(model)

@@ -12,7 +12,7 @@ import numpy as np
 from ..exceptions import InvalidParameterError
 from ..model.map_prior import ConjugatePrior
 from ..optimization.diagnostics import FitDiagnostics
-from ..rows.atomic import StrPath
+from ..rows.atomic import StrPath, replace_atomically
 from ..storage import container as files
 from ..storage import text as dictionary
 from ..storage.container import FloatArray, ModelReader, fail
@@ -54,11 +54,17 @@ class Saveable(DensityMixin, BaseEstimator):
                 self.__dict__[name] = YOUNGER.get(name, parameter.default)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted model to a safetensors file, atomically; see `Saveable` for what is left out.
+        """Write the fitted model to a file, atomically; see `Saveable` for what is left out.
 
-        Raises FormatError if the arrays, perhaps set by hand, are not those of a mixture.
+        JSON if the name ends in .json, for models of up to 1,000,000 numbers, else safetensors. Raises FormatError if
+        the arrays, perhaps set by hand, are not those of a mixture.
         """
-        files.write_model(path, *self._pack(path))
+        if str(path).lower().endswith(".json"):
+            text = self.to_json() + "\n"
+            with replace_atomically(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        else:
+            files.write_model(path, *self._pack(path))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:

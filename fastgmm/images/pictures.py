@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..exceptions import warn
+from ..exceptions import clipped, warn
 from .pixels import check_images
 
 # Of the formats that pillow knows, those named by these endings only: some others start programs to be read.
@@ -29,8 +29,7 @@ class MixedSizesError(ValueError):
     def __init__(self, folder: Path, sizes: "dict[Size, list[Any]]") -> None:
         common = sorted(sizes.items(), key=lambda item: -item[1][0])
         shown = [
-            f"{w}x{h} ({_count(count, 'image')}, as {shown_text(name)})"
-            for (w, h), (count, name) in common[:_MOST_NAMED]
+            f"{w}x{h} ({_count(count, 'image')}, as {clipped(name)})" for (w, h), (count, name) in common[:_MOST_NAMED]
         ]
         more = f" and {len(common) - _MOST_NAMED} more" if len(common) > _MOST_NAMED else ""
         self.found = f"{folder} holds images of {len(sizes)} sizes: {', '.join(shown)}{more}"
@@ -83,7 +82,7 @@ def read_images(
     path : path-like
         A folder, searched with its sub-folders for files ending in .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif or
         .tiff (other files and hidden ones are ignored); one such file; or a .npy file of uint8 or floats in [0, 1], of
-        shape (n_images, height, width) or (n_images, height, width, channels), which is mapped, not read.
+        shape (n_images, height, width) or (n_images, height, width, channels).
     size : (int, int), optional
         Width and height to bring every picture to: the largest centred part of that aspect ratio is cut out and
         resampled by Lanczos. None: all must have one size.
@@ -151,7 +150,7 @@ def load_images(
         raise ValueError(f"{path} is neither a folder nor a file ending in .npy, {', '.join(SUFFIXES)}")
     if size is not None:
         raise ValueError(f"{path} is an array, which is taken as it is; only pictures can be resized")
-    images = _map_array(path)
+    images = _read_array(path)
     return ImageSet(images, None, [f"{i:06d}" for i in range(len(images))])
 
 
@@ -309,12 +308,14 @@ def _labels(names: list[str]) -> npt.NDArray[Any] | None:
     return np.array(folders)
 
 
-def _map_array(file: Path) -> Images:
+def _read_array(file: Path) -> Images:
     try:
-        return check_images(np.lib.format.open_memmap(file, mode="r"))
-    except (ValueError, TypeError) as error:
+        return check_images(np.load(file, allow_pickle=False))  # not mapped: others may cut the file off
+    except OSError:
+        raise
+    except Exception as error:  # NumPy's parser of headers raises many types
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{file} is no .npy file of images: {error}") from None
+        raise kind(f"{file} is no .npy file of images: {clipped(str(error))}") from None
 
 
 def _cause(error: Exception) -> str:
@@ -339,18 +340,13 @@ def warn_of_losses(found: ImageSet) -> None:
 
 def _listed(causes: dict[str, str]) -> str:
     """Return the first names with their causes, and the number of the others."""
-    shown = [f"{shown_text(name)} ({shown_text(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
+    shown = [f"{clipped(name)} ({clipped(cause)})" for name, cause in list(causes.items())[:_MOST_NAMED]]
     more = len(causes) - _MOST_NAMED
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
-def shown_text(text: str) -> str:
-    """Text from files without what would steer a terminal."""
-    return text if text.isprintable() else ascii(text)
 
 
 def load_pillow() -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from .pictures import load_pillow, shown_text
+from ..exceptions import clipped
+from .pictures import load_pillow
 from .pixels import as_floats, check_images
 
 
@@ -92,9 +93,7 @@ def check_replaceable(folder: str | os.PathLike[str], force: bool) -> None:
         raise FileExistsError(f"{target} is not empty; give force (--force) to replace it")
     for file in target.rglob("*"):
         if not file.is_dir() and file.suffix.lower() != ".png":
-            raise FileExistsError(
-                f"{target} holds other files than PNG, as {shown_text(file.name)}; remove it yourself"
-            )
+            raise FileExistsError(f"{target} holds other files than PNG, as {clipped(file.name)}; remove it yourself")
 
 
 @contextlib.contextmanager

@@ -179,7 +179,8 @@ class CheckpointKeeper:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                warn(f"No checkpoint can be written to {self.path}: {error}. The fit goes on without.", RuntimeWarning)
+                cause = str(error).rstrip(".")
+                warn(f"No checkpoint can be written to {self.path}: {cause}. The fit goes on without.", RuntimeWarning)
         else:
             self._latest, self._keeps_previous = None, True
         self._last = time.monotonic()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..exceptions import InvalidParameterError
-from .npy import NpyReader, find_paths, kind_of
+from .files import WatchedFile
+from .npy import NpyReader, find_paths, kind_of, split_name
 from .slices import ChunksReader, DaskReader, SliceReader
 from .source import ArraySource, Source
 from .streams import Chained, Reader, StreamSource, chosen_columns
@@ -40,9 +41,8 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
         SourceError, and NaN and infinities the ValueError of the estimator, unless they mean missing values to it;
         messages name file, row and column. Damaged files raise in any case.
     batch_rows : int, optional
-        Rows of the blocks that are handed to the estimators; about 8 MiB by default (of a mapped `.npy` file 32 MiB).
-        Five blocks are in memory at a time. Results are the same bits for the same number, whatever the data are stored
-        as.
+        Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
+        time. Results are the same bits for the same number, whatever the data are stored as.
 
     Returns
     -------
@@ -146,7 +146,16 @@ def _file_reader(data: Any, columns: Columns) -> Reader:
         from .arrow import ParquetReader
 
         make = ParquetReader
-    return Chained([make(path, columns) for path in paths])
+    return Chained([_watched(make(path, columns), path) for path in paths])
+
+
+def _watched(reader: Reader, path: Path) -> Reader:
+    """The reader, which knows its file from now on."""
+    file = split_name(path)[0]
+    if not reader.watched and file.is_file():  # a Zarr store is a folder
+        reader.watched = (WatchedFile(file),)
+        reader.watched[0].check()
+    return reader
 
 
 def _is_path(data: Any) -> bool:

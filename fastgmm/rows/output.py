@@ -3,20 +3,20 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import StrPath, replace_atomically
+from .atomic import StrPath, check_target, replace_atomically
 from .columns import Columns, Write
 
 SUFFIXES = (".npy", ".parquet")
 
 
-def check_output(path: StrPath, overwrite: bool) -> Path:
+def check_output(path: StrPath, overwrite: bool, inputs: Iterable[StrPath] = ()) -> Path:
     """Refuse what cannot be written or must not be replaced, before any work is done.
 
     Raises
@@ -24,8 +24,8 @@ def check_output(path: StrPath, overwrite: bool) -> Path:
     ValueError
         The name does not end in `.npy` or `.parquet`.
     OSError
-        FileExistsError without `overwrite`, IsADirectoryError for a folder, FileNotFoundError where there is no folder
-        for the file.
+        FileExistsError without `overwrite` and for one of the `inputs`, by whatever name; IsADirectoryError for a
+        folder, OSError for a device or pipe, FileNotFoundError where there is no folder for the file.
     ImportError
         Parquet without pyarrow.
     """
@@ -33,10 +33,7 @@ def check_output(path: StrPath, overwrite: bool) -> Path:
     kind = target.suffix.lower()
     if kind not in SUFFIXES:
         raise ValueError(f"The name of {target} must end in {' or '.join(SUFFIXES)}, which says how it is written.")
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; name a file in it.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {target.parent} to write {target.name} into; make it first.")
+    check_target(target, inputs)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; give overwrite=True to replace it.")
     if kind == ".parquet":

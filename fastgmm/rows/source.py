@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -66,6 +67,8 @@ class Source(ABC):
         Number of the first row for messages, where the rows are a part of others.
     is_local : bool
         Whether this process reads the rows; otherwise workers do.
+    files : tuple of path
+        What is read, which results must not replace.
     """
 
     n_features: int
@@ -75,6 +78,7 @@ class Source(ABC):
     random_access: bool = True
     first_row: int = 0
     is_local: bool = True
+    files: tuple[Path, ...] = ()
 
     @property
     @abstractmethod

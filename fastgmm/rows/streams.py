@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
+from .files import WatchedFile
 from .prefetch import Prefetched
 from .reservoir import Reservoir
 from .source import Source, read_dtype, rows_per_block, rows_per_part
 
 Table = NDArray[Any]
-
-MAPPED = 4  # times as many rows in a block of mapped pages: the threads meet less often
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class Reader(ABC):
         None where only reading tells.
     origin : str
         What it reads, for messages.
+    watched : tuple of WatchedFile
+        The files it reads.
     """
 
     n_features: int
@@ -85,6 +86,7 @@ class Reader(ABC):
     names: list[str] | None = None
     n_rows: int | None = None
     origin: str = ""
+    watched: tuple[WatchedFile, ...] = ()
 
     @abstractmethod
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
@@ -100,8 +102,8 @@ class Reader(ABC):
         return False
 
     @property
-    def maps(self) -> bool:
-        """Whether blocks are the pages of a file as the system keeps them: they cost next to nothing."""
+    def reads_ahead(self) -> bool:
+        """Whether the system reads ahead by itself, so that no thread has to, which computing ones would wait for."""
         return False
 
     def split(self, n_rows: int) -> "list[Reader]":
@@ -149,6 +151,7 @@ class StreamSource(Source):
         self.reader, self.on_bad = reader, on_bad
         self.n_features, self.names, self.input_dtype = reader.n_features, reader.names, reader.dtype
         self.dtype = read_dtype(reader.dtype)
+        self.files = tuple(file.path for file in reader.watched)
         self._batch_rows, self._skips = batch_rows, on_bad == "skip"
         self.random_access = reader.random_access and not self._skips
         self.counts: tuple[int, int] | None = None
@@ -176,7 +179,8 @@ class StreamSource(Source):
     def chunks(self) -> Generator[tuple[int, Table]]:
         expected = self.n_samples
         first = 0
-        with closing(Prefetched(self._blocks())) as blocks:
+        ready = self._blocks() if self.reader.reads_ahead else Prefetched(self._blocks())
+        with closing(ready) as blocks:
             for block in blocks:
                 if first + len(block) <= expected:
                     yield first, block
@@ -245,8 +249,7 @@ class StreamSource(Source):
         return self.counts
 
     def _block_rows(self) -> int:
-        size = self._batch_rows or rows_per_block(self.n_features, self.dtype)
-        return size * MAPPED if self.reader.maps and not self._skips and self._batch_rows is None else size
+        return self._batch_rows or rows_per_block(self.n_features, self.dtype)
 
     def _parts(self) -> Iterator[Part]:
         """What the reader gives, checked, without bad rows if they are left out."""
@@ -267,7 +270,7 @@ class StreamSource(Source):
             values = values if n_bad == 0 else values[good]
             yield Part(values, part.origin, part.first_row, part.n_unreadable + n_bad, part.owned or n_bad > 0)
 
-    def _blocks(self) -> Iterator[Table]:
+    def _blocks(self) -> Generator[Table]:
         """The rows in blocks of equal length, apart from the last; copied, since readers may use a buffer again."""
         size, filled = self._block_rows(), 0
         buffers = Buffers(size, self.n_features, self.dtype)
@@ -351,6 +354,7 @@ class Chained(Reader):
                         f"{first.origin} and {reader.origin} differ: the first has {what} {one}, the second {other}."
                     )
         self.readers = readers
+        self.watched = tuple(file for reader in readers for file in reader.watched)
         self.n_features, self.dtype, self.names = first.n_features, first.dtype, first.names
         self.origin = first.origin if len(readers) == 1 else f"{first.origin} and {len(readers) - 1} other files"
         counts = [reader.n_rows for reader in readers]
@@ -363,12 +367,17 @@ class Chained(Reader):
         return all(reader.random_access for reader in self.readers)
 
     @property
-    def maps(self) -> bool:
-        return all(reader.maps for reader in self.readers)
+    def reads_ahead(self) -> bool:
+        return all(reader.reads_ahead for reader in self.readers)
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         for reader in self.readers:
-            yield from reader.parts(n_rows, skips)
+            for file in reader.watched:
+                file.check()
+            for part in reader.parts(n_rows, skips):
+                for file in reader.watched:
+                    file.check(f", in or after row {part.first_row}")
+                yield part
 
     def split(self, n_rows: int) -> list[Reader]:
         """Cut each reader for itself: no part has rows of two."""

@@ -29,8 +29,8 @@ KEYS = ("format", "fastgmm_version", "fingerprint", "state", "sha256")
 
 
 def previous_path(path: StrPath) -> Path:
-    """Where the last checkpoint but one is kept."""
-    return Path(f"{os.fspath(path)}.previous")
+    """Where the last checkpoint but one is kept: beside the file, if `path` is a link to one."""
+    return Path(f"{os.path.realpath(path) if os.path.islink(path) else os.fspath(path)}.previous")
 
 
 def write_checkpoint(path: StrPath, fingerprint: Mapping[str, Any], state: Any, *, keep: bool = True) -> None:
@@ -62,7 +62,7 @@ def write_checkpoint(path: StrPath, fingerprint: Mapping[str, Any], state: Any, 
             file.flush()
             os.fsync(file.fileno())
         if keep and os.path.exists(path):
-            os.replace(path, previous_path(path))
+            os.replace(os.path.realpath(path), previous_path(path))
 
 
 def read_checkpoint(path: StrPath, kinds: Iterable[type]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,16 +90,18 @@ def read_checkpoint(path: StrPath, kinds: Iterable[type]) -> tuple[dict[str, Any
 
 
 def check_replaceable(path: StrPath) -> None:
-    """Raise ValueError if something that is no checkpoint would be replaced."""
-    if not os.path.lexists(path):
-        return
-    try:
-        with FileReader(path, MAX_FILE_BYTES, _check_metadata):
-            pass
-    except (FormatError, OSError) as error:
-        raise ValueError(
-            f"checkpoint={os.fspath(path)!r} exists and is no checkpoint ({error}). Name another."
-        ) from None
+    """Raise ValueError if something that is no checkpoint would be replaced, there or where the one before is kept."""
+    for file in (path, previous_path(path)):
+        if not os.path.lexists(file):
+            continue
+        try:
+            with FileReader(file, MAX_FILE_BYTES, _check_metadata):
+                pass
+        except (FormatError, OSError) as error:
+            raise ValueError(
+                f"checkpoint={os.fspath(path)!r} would replace {os.fspath(file)!r}, which exists and is no checkpoint "
+                f"({error}). Name another."
+            ) from None
 
 
 def _check_metadata(path: StrPath, metadata: Any) -> None:

@@ -95,6 +95,7 @@ class FileReader(ModelReader):
         self._file: BinaryIO
         self._loaded: dict[str, Any] | None = None
         # Reading, not mapping: a mapped file that another process truncates kills this one with a bus error.
+        check_regular(path)
         self._file = open(path, "rb")  # noqa: SIM115, closed by __exit__
         try:
             self._size = _check_size(path, self._file.fileno(), max_bytes)
@@ -183,6 +184,12 @@ def write_model(path: StrPath, tensors: Mapping[str, FloatArray], header: Mappin
 def fail(path: StrPath, cause: str) -> NoReturn:
     """Raise FormatError."""
     raise FormatError(f"model file {os.fspath(path)}: {cause}")
+
+
+def check_regular(path: StrPath) -> None:
+    """Refuse what may wait for ever when it is opened: pipes, sockets and devices."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        fail(path, "is not a regular file")
 
 
 def _check_size(path: StrPath, descriptor: int, max_bytes: int) -> int:
