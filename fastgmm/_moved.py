@@ -17,6 +17,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "estimators._base": ("estimators.sklearn_base",),
     "estimators._progress": ("callbacks",),
     "estimators._stream": ("estimators.gaussian.stream",),
+    "model.checkpoints": ("storage.checkpoint",),
     "model.conjugate": ("model.map_prior",),
     "model.files": ("exceptions", "storage.container"),
     "representation.arrow": ("rows.arrow",),

@@ -199,3 +199,42 @@ def test_a_file_in_the_place_of_the_folder_warns_once(tmp_path):
     out, err = run(SUMMARY, "float64", FASTGMM_CACHE=tmp_path / "file", PYTHONWARNINGS="always")
     assert out == SUMMARY_OUT
     assert err.count("Warning") == err.count("fastgmm cannot keep compiled code") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root, to give files to another user")
+@pytest.mark.parametrize("what", ["base", "folder", "file"])
+def test_machine_code_of_another_user_or_that_others_can_write_is_not_loaded(what, tmp_path):
+    """Who can write there can run code; a warning names the folder, and results are the same."""
+    base = tmp_path / "cache"
+    body = (
+        "import numpy as np; from fastgmm import GaussianMixture; "
+        "print(GaussianMixture(2, random_state=0).fit(np.arange(40.0).reshape(20, 2)).lower_bound_)"
+    )
+
+    def fit():
+        return subprocess.run(
+            ["sh", "-c", 'umask 0; exec "$@"', "sh", sys.executable, "-c", body],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "FASTGMM_CACHE": str(base)},
+        )
+
+    first = fit()
+    assert (first.returncode, first.stderr) == (0, "")
+    (folder,) = base.iterdir()
+    files = sorted(folder.glob("*.nbc"))
+    assert files
+    assert not any(path.stat().st_mode & 0o022 for path in (base, folder, *files))
+    place = {"base": base, "folder": folder, "file": files[0]}[what]
+    mode = place.stat().st_mode
+    for spoil, mend in (
+        (lambda: place.chmod(mode | 0o020), lambda: place.chmod(mode)),
+        (lambda: place.chmod(mode | 0o002), lambda: place.chmod(mode)),
+        (lambda: os.chown(place, 12345, -1), lambda: os.chown(place, 0, -1)),
+    ):
+        spoil()
+        again = fit()
+        assert (again.returncode, again.stdout) == (0, first.stdout)
+        assert what == "file" or ("machine code" in again.stderr and str(place) in again.stderr)
+        if place.exists():
+            mend()

@@ -368,9 +368,9 @@ def _environment():
 
 
 def _kinds():
-    from fastgmm.optimization.checkpoint import KINDS
+    from fastgmm.optimization.state_checks import CHECKS
 
-    return KINDS
+    return CHECKS
 
 
 # ---- damaged files, full disks ----

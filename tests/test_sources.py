@@ -893,7 +893,5 @@ def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
     source = open_source(path, batch_rows=1000)
     with path.open("r+b") as file:
         file.truncate(40_000)
-    with pytest.raises(
-        SourceError, match=r"x\.npy was written to .* has 40000 bytes where it had 72128"
-    ):
+    with pytest.raises(SourceError, match=r"x\.npy was written to .* has 40000 bytes where it had 72128"):
         GaussianMixture(2).fit(source)

@@ -234,7 +234,8 @@ class BayesianGaussianMixture(CovarianceEstimator):
         columns, ridge = self._summary(source, weight), float(self.reg_covar)
         warn_about_columns(columns, ridge, self._column_names())
         maximise = Maximiser(self.covariance_type, ridge, columns.variance)
-        return MixtureProblem(source, columns, weight, int(self.n_components), maximise)
+        kind = MixturePosterior
+        return MixtureProblem(source, columns, weight, int(self.n_components), maximise, parameters_kind=kind)
 
     def _plan(self, problem: MixtureProblem) -> FitPlan:
         """Variational inference from the posterior of `init_params`."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..optimization.checkpoint import CheckpointKeeper, Resumed
 from ..optimization.solvers import SOLVERS
+from ..optimization.state_checks import Expected
 from ..rows.summary import ColumnSummary
 from ..storage.checkpoint import check_replaceable
 from ..validation import check_random_state, is_int, is_real
@@ -23,6 +24,7 @@ FREE = (
 )  # fmt: skip
 ROWS = 100  # at either end, of which a hash is kept
 GROUPS = 64  # of columns, of which the sum of the means is kept
+REACH = 1e12  # times the largest value of the rows; means of priors may be far, but not beyond all distances
 SUM_TOLERANCE = 1e-9  # per column, of its range
 
 
@@ -50,7 +52,11 @@ def make_keeper(model: Any, problem: Any) -> CheckpointKeeper | None:
         return keeper
     theirs, resumed = found
     _compare(fspath(model.checkpoint), theirs, fingerprint, resumed)
-    resumed.check(problem.n_components, problem.source.n_features)
+    sizes = problem.n_components, problem.source.n_features
+    kinds = getattr(problem, "covariance_type", None), getattr(problem, "n_factors", None)
+    columns = problem.columns
+    largest = max(1.0, float(np.abs([columns.minimum, columns.maximum]).max()))
+    resumed.check(Expected(problem.parameters_kind, *sizes, *kinds, reach=REACH * largest))
     keeper.resume(resumed)
     return keeper
 

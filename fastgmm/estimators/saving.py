@@ -201,7 +201,7 @@ def unpack_facts(estimator: Any, reader: ModelReader) -> None:
         facts["lower_bounds_"] = [number(bound) for bound in bounds]
     if "feature_names" in metadata:
         names = files.parse_metadata(path, metadata, "feature_names", list)
-        if len(names) != estimator.n_features_in_ or not all(isinstance(name, str) for name in names):
+        if len(names) != estimator.n_features_in_ or not all(map(_is_text, names)):
             fail(path, f"metadata 'feature_names' must hold {estimator.n_features_in_} strings")
         facts["feature_names_in_"] = np.array(names, dtype=object)
     if "diagnostics" in metadata:
@@ -226,6 +226,14 @@ def _unpack_diagnostics(reader: ModelReader, n_components: int) -> FitDiagnostic
     ):
         fail(reader.path, "metadata 'diagnostics' are not those of this mixture")
     return FitDiagnostics(sizes, conditions, boundary, restarts, gain)
+
+
+def _is_text(name: Any) -> bool:
+    """Whether it is a string that can be written: one half of a surrogate pair cannot."""
+    try:
+        return isinstance(name, str) and name.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _boolean(text: str) -> bool:

@@ -9,7 +9,8 @@ Cache. Numba keys a cached function by its own source file only, so an edit in a
 callers behind. Here the cache folder is keyed by a hash of every file in this package instead. `FASTGMM_CACHE=0`
 switches it off, `FASTGMM_CACHE=DIR` moves it; a folder filled beforehand may be read-only. An unwritable folder, a
 damaged file or other processes that compile at the same time never stop or change a fit.
-The files are pickles: whoever can write to the folder can run code, so never point it at a world-writable place.
+The files are pickles: whoever can write to the folder can run code. A folder or file of another user than this one and
+root, or that others may write to, is not used.
 """
 
 import hashlib
@@ -58,14 +59,37 @@ def cache_folder() -> Path | None:
     else:
         base = Path(setting)
     folder = base / f"kernels-{source_hash()}"
+    for known in (base, folder):
+        danger = _danger(known)
+        if danger is not None:  # before anything in it is looked at
+            _warn_not_kept(known, f"{danger}, who could put machine code there")
+            return None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for made in (
+            base,
+            folder,
+        ):  # no others may write there, whatever the umask; a cache of root's is for all to read
+            if not made.exists():
+                made.mkdir(mode=0o755, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         if not any(folder.glob(f"*{_MachineCode.suffix}")):
             _warn_not_kept(folder, error.strerror or str(error))
             return None
     return folder
+
+
+def _danger(path: Path) -> str | None:
+    """Say who else than this user and root may write to a folder or file; None if nobody, or there is none."""
+    if not hasattr(os, "getuid"):
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    if status.st_uid not in (os.getuid(), 0):
+        return f"it belongs to user {status.st_uid}"
+    return "it is writable by others" if status.st_mode & 0o022 else None
 
 
 @cache
@@ -119,8 +143,9 @@ class _MachineCode(IndexDataCacheFile):
         self._name = filename_base
 
     def load(self, key):
+        path = self._path(key)
         try:
-            content = self._path(key).read_bytes()
+            content = path.read_bytes() if _danger(path) is None else b""
         except OSError:
             return None
         checksum, data = content[:32], content[32:]
@@ -130,6 +155,8 @@ class _MachineCode(IndexDataCacheFile):
         data = self._dump(data)
         with self._open_for_write(self._path(key)) as file:
             file.write(self._checksum(key, data) + data)
+        path = self._path(key)
+        path.chmod(path.stat().st_mode & 0o755)
 
     def flush(self):
         for path in Path(self._cache_path).glob(f"{self._name}.*{self.suffix}"):

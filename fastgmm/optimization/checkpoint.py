@@ -1,36 +1,23 @@
 """When a fit writes checkpoints, what they hold, and how a fit goes on from one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
-from ..exceptions import FormatError, warn
-from ..model.factors.parameters import FactorParameters
-from ..model.parameters import MixtureParameters, UniformNoise
+from ..exceptions import FormatError, SingularCovarianceError, SourceError, clipped, warn
+from ..model.cholesky import SingularComponent
 from ..model.resumable import Resumable, restore, state_of
-from ..model.statistics import SufficientStatistics
-from ..model.variational_prior import MixturePosterior
 from ..storage.checkpoint import previous_path, read_checkpoint, write_checkpoint
 from ..storage.container import fail
 from .em import EMResult
-from .gradient import Coordinates
-from .stepwise import RunningStatistics
+from .state_checks import CHECKS, Expected, check_state
 
-KINDS = (
-    MixtureParameters,
-    MixturePosterior,
-    FactorParameters,
-    UniformNoise,
-    SufficientStatistics,
-    RunningStatistics,
-    Coordinates,
-    EMResult,
-)
-PARAMETERS = (MixtureParameters, FactorParameters)
+MOST_ITERATIONS = 2**53
 
 
 @dataclass(frozen=True)
@@ -67,19 +54,33 @@ class Resumed:
         """Those of the next iteration."""
         return self.parts["iteration"]["parameters"]
 
-    def check(self, n_components: int, n_features: int) -> None:
-        """Raise FormatError unless the parameters are those of such a mixture."""
+    def check(self, expected: Expected) -> None:
+        """Raise FormatError for a state that no such fit can have been in."""
         counts = (self.init, self.n_iter)
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
-            fail(self.path, f"counts starts and iterations as {counts}")
-        for parameters in (self.parameters, *(() if self.best is None else (self.best.parameters,))):
-            if not isinstance(parameters, PARAMETERS):
-                fail(self.path, "holds no parameters of a mixture")
-            weights, means = parameters.weights, parameters.means
-            if np.shape(weights) != (n_components,) or np.shape(means) != (n_components, n_features):
-                fail(self.path, f"holds weights and means of shapes {np.shape(weights)} and {np.shape(means)}")
-            if not (np.isfinite(weights).all() and np.isfinite(means).all()):
-                fail(self.path, "holds weights or means that are not finite")
+        if not all(type(count) is int and 0 <= count < MOST_ITERATIONS for count in counts):
+            fail(self.path, f"counts starts and iterations as {clipped(str(counts))}")
+        if not isinstance(self.parameters, expected.kind):
+            fail(self.path, "holds no parameters of such a mixture")
+        if self.best is not None and not isinstance(self.best, EMResult):
+            fail(self.path, "holds no result of the starts before")
+        if self.reason is not None and not isinstance(self.reason, str):
+            fail(self.path, "says no reason")
+        try:
+            check_state({"best": self.best, "parts": self.parts}, expected)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            fail(self.path, f"is of no such fit: {clipped(str(error))}")
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Turn what goes wrong in the first iterations into a FormatError: the state is to blame, not the rows."""
+        try:
+            yield
+        except (SourceError, SingularCovarianceError):
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
+            fail(self.path, f"has a state that the fit cannot go on from: {clipped(str(error) or repr(error))}")
+        except SingularComponent as error:
+            fail(self.path, f"has a state in which component {error.component} is singular")
 
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Put the states back."""
@@ -87,8 +88,8 @@ class Resumed:
             for name, part in parts.items():
                 if isinstance(part, Resumable) and not (part.is_pass and name not in self.parts):
                     restore(part, self.parts[name])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            fail(self.path, f"does not hold what this fit needs: {error!r}")
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            fail(self.path, f"does not hold what this fit needs: {clipped(repr(error))}")
 
 
 class CheckpointKeeper:
@@ -123,7 +124,7 @@ class CheckpointKeeper:
         damage: FormatError | None = None
         for path in (self.path, fspath(previous_path(self.path))):
             try:
-                fingerprint, state = read_checkpoint(path, KINDS)
+                fingerprint, state = read_checkpoint(path, CHECKS)
                 resumed = _resumed(path, state)
             except FileNotFoundError:
                 continue
@@ -191,12 +192,12 @@ def _resumed(path: str, state: Mapping[str, Any]) -> Resumed:
         resumed = Resumed(path, **state)
         _ = resumed.parameters
     except (TypeError, KeyError) as error:
-        fail(path, f"does not describe the state of a fit: {error!r}")
+        fail(path, f"does not describe the state of a fit: {clipped(repr(error))}")
     return resumed
 
 
 def _restore_rng(path: str, rng: np.random.RandomState, state: Any) -> None:
     try:
         restore(rng, state)
-    except (TypeError, ValueError, KeyError) as error:
-        fail(path, f"holds no state of a random generator: {error!r}")
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        fail(path, f"holds no state of a random generator: {clipped(repr(error))}")

@@ -1,6 +1,7 @@
 """Expectation-maximisation (Dempster, Laird and Rubin, 1977): statistics of all rows, new parameters, repeat."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -9,6 +10,8 @@ from ..model.parameters import MixtureParameters
 from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
 from .convergence import ConvergenceMonitor
+
+FIRST = 3  # iterations in which a state that a checkpoint made up shows
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,18 @@ def run_em(
     after_iteration: Callable[[int, ConvergenceMonitor, str | None], str | None],
     n_done: int = 0,
     reason: str | None = None,
+    first: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> EMResult:
     """Repeat `iteration` until it, `after_iteration` (returning a reason) or `max_iter` says stop.
 
-    A run that was interrupted goes on after `n_done` iterations, of which the last said `reason`.
+    A run that was interrupted goes on after `n_done` iterations, of which the last said `reason`; its next ones
+    are done in a context that `first` makes.
     """
     n_iter, halted = n_done, None
     while not (reason or halted) and n_iter < max_iter:
         n_iter += 1
-        reason = iteration.advance(monitor)
+        with first() if first is not None and n_iter <= n_done + FIRST else nullcontext():
+            reason = iteration.advance(monitor)
         halted = after_iteration(n_iter, monitor, reason)
     return EMResult(
         iteration.parameters,

@@ -1,6 +1,6 @@
 """The fit of a mixture of factor analysers; the counterpart of problem.py."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,7 @@ class FactorProblem(Problem):
 
     maximise: FactorMaximiser
     n_factors: int = 1
+    parameters_kind: type = field(default=FactorParameters, kw_only=True)
 
     def expectation(self) -> PartwisePass:
         """The pass over all rows that EM repeats."""

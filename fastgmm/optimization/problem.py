@@ -1,6 +1,6 @@
 """What a fit is about: its rows, what is known of them, and the M-step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -32,6 +32,8 @@ class Problem:
         The M-step.
     has_missing : bool
         Whether NaN stands for missing values.
+    parameters_kind : type
+        What the parameters are values of.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class Problem:
     n_components: int
     maximise: Any
     has_missing: bool = False
+    parameters_kind: type = field(default=MixtureParameters, kw_only=True)
 
     @property
     def total_weight(self) -> float:

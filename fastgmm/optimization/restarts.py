@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from ..storage.container import fail
 from .checkpoint import CheckpointKeeper
 from .convergence import ConvergenceMonitor, exceeds
 from .em import EMIteration, EMResult, MStep, run_em
@@ -65,6 +66,8 @@ def fit_best(
             keeper.note(init, n_iter, reason, best, parts)
         return observer.iteration(init, n_iter, monitor)
 
+    if resumed is not None and resumed.init >= len(starts):
+        fail(resumed.path, f"is of start {resumed.init + 1}, and there are {len(starts)}")
     try:
         for init in range(0 if resumed is None else resumed.init, len(starts)):
             observer.begin(init)
@@ -79,12 +82,13 @@ def fit_best(
             else:
                 iteration = options.iterate(expectation, parameters, maximise)
                 parts = {"iteration": iteration, "monitor": monitor, "expectation": expectation, "maximise": maximise}
+                first = None
                 if resumed is not None and init == resumed.init:
                     resumed.restore(parts)
+                    first = resumed.going_on
                 told = partial(after_iteration, init, parts)
-                result = run_em(
-                    iteration, options.max_iter, monitor, after_iteration=told, n_done=n_done, reason=reason
-                )
+                going: dict[str, Any] = {"after_iteration": told, "n_done": n_done, "reason": reason, "first": first}
+                result = run_em(iteration, options.max_iter, monitor, **going)
                 observer.end(result)
             if best is None or exceeds(_bound_of(result), _bound_of(best), problem.source.dtype):
                 best = result

@@ -8,6 +8,7 @@ differ in the last bit. As in model files, nothing in a file is ever run.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -18,12 +19,13 @@ import numpy as np
 import safetensors.numpy
 
 from .._version import __version__
-from ..exceptions import FormatError
+from ..exceptions import FormatError, clipped
 from ..rows.atomic import StrPath, replace_atomically
 from .container import FileReader, fail
 
 FORMAT = "fastgmm-checkpoint/1"
 MAX_FILE_BYTES = 2**36  # an accelerated fit remembers twenty mixtures
+MOST_REPEATED = 2**20  # times that a number of the file may stand in an array: components that share a covariance
 DTYPES = ("float64", "float32", "bool", "int64", "uint32")
 KEYS = ("format", "fastgmm_version", "fingerprint", "state", "sha256")
 
@@ -83,7 +85,7 @@ def read_checkpoint(path: StrPath, kinds: Iterable[type]) -> tuple[dict[str, Any
     except FormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        fail(path, f"does not describe the state of a fit: {error!r}")
+        fail(path, f"does not describe the state of a fit: {clipped(repr(error))}")
     if not isinstance(fingerprint, dict) or not isinstance(state, dict):
         fail(path, "does not describe the state of a fit")
     return fingerprint, state
@@ -199,7 +201,10 @@ class _Reader:
         if kind == "scalar":
             return self.unpack(content)[()]
         if kind == "floats":
-            return self.unpack(content).tolist()
+            values = self.unpack(content)
+            if values.shape != self._tensors[content["tensor"]].shape:  # one number repeated would become a long list
+                raise ValueError("a list whose numbers are not in the file")
+            return values.tolist()
         return {"list": list, "tuple": tuple}[kind](self.unpack(value) for value in content)
 
     def _array(self, tensor: str, dtype: str, axes: list[int], shape: list[int]) -> np.ndarray[Any, Any]:
@@ -207,4 +212,6 @@ class _Reader:
             raise ValueError(f"an array of {dtype}")
         stored = self._tensors[tensor].astype(dtype, copy=False)
         array = stored.transpose(np.argsort(axes)) if stored.ndim else stored
+        if math.prod(shape) > MOST_REPEATED * max(array.size, 1):
+            raise ValueError(f"an array of shape {shape} made of {array.size} numbers")
         return np.broadcast_to(array, shape) if list(array.shape) != shape else array

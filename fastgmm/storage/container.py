@@ -18,7 +18,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from .._version import __version__
-from ..exceptions import FormatError
+from ..exceptions import MOST_ECHOED, FormatError
 from ..rows.atomic import StrPath, replace_atomically
 
 FORMAT = "fastgmm/1"
@@ -26,6 +26,7 @@ FORMAT = "fastgmm/1"
 # The largest file that is read: 4 GiB, twice a model of 1,000 full components in 500 features.
 MAX_FILE_BYTES = 2**32
 # Headers of ours take some hundred bytes; this leaves room for the names of many thousand features.
+MAX_CONTAINERS = 2_100_000  # two lists for each number, where there is one feature
 MAX_HEADER_BYTES = 2**20
 
 OWN_METADATA = ("format", "fastgmm_version", "covariance_type")
@@ -183,6 +184,9 @@ def write_model(path: StrPath, tensors: Mapping[str, FloatArray], header: Mappin
 
 def fail(path: StrPath, cause: str) -> NoReturn:
     """Raise FormatError."""
+    if len(cause) > 2 * MOST_ECHOED:  # names and values from a file may be of any length
+        cause = f"{cause[:MOST_ECHOED]} ... {cause[-MOST_ECHOED:]}"
+    cause = cause if cause.isprintable() else ascii(cause)[1:-1]
     raise FormatError(f"model file {os.fspath(path)}: {cause}")
 
 
@@ -213,7 +217,10 @@ def _read_head(path: StrPath, file: BinaryIO, size: int) -> bytes:
 
 
 def parse_object(path: StrPath, content: bytes) -> dict[str, Any]:
-    """Parse JSON that must be an object in which no key is repeated."""
+    """Parse JSON that must be an object in which no key is repeated, and has no more lists than the largest model."""
+    n_containers = content.count(b"[") + content.count(b"{")
+    if n_containers > MAX_CONTAINERS:  # an empty one takes thirty times the memory that it takes in the file
+        fail(path, f"has {n_containers} lists and objects, more than {MAX_CONTAINERS}")
     try:
         header = json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
