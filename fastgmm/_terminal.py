@@ -1,11 +1,14 @@
 """Progress of fits on stderr: a bar on a terminal, plain lines elsewhere, JSON lines for programs."""
 
+import contextlib
 import json
 import math
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
+
+from .exceptions import say
 
 if TYPE_CHECKING:
     from .callbacks import IterationInfo
@@ -31,12 +34,19 @@ def progress(kind: str = "auto", *, every: float | None = None, stream: TextIO |
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}. Got {kind!r}.")
     out = sys.stderr if stream is None else stream
-    if kind == "none":
+    if kind == "none" or out is None:  # a program without a console has no stderr
         return Progress()
     if kind == "json":
         return JsonLines(out)
-    bar = _make_bar(out) if kind == "auto" and out.isatty() else None
+    bar = _make_bar(out) if kind == "auto" and _is_terminal(out) else None
     return Lines(out, _LINE_SECONDS if every is None else every) if bar is None else Bar(bar)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (OSError, ValueError, AttributeError):  # closed, or something that is only written to
+        return False
 
 
 class Progress:
@@ -74,7 +84,7 @@ class JsonLines(Progress):
         values = asdict(info)
         del values["stop_reason"]
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        print(json.dumps(finite), file=self._stream, flush=True)
+        say(json.dumps(finite), self._stream)
 
 
 class Lines(Progress):
@@ -89,8 +99,8 @@ class Lines(Progress):
         left = self._left.after(info)
         if time.perf_counter() - self._last >= self._seconds:
             self._last = time.perf_counter()
-            text = f"{_describe(info)}  change {info.change:.2e}"
-            print(text if left is None else f"{text}  {_duration(left)} left", file=self._stream, flush=True)
+            text = _describe(info) + (f"  change {info.change:.2e}" if math.isfinite(info.change) else "")
+            say(text if left is None else f"{text}  {_duration(left)} left", self._stream)
 
 
 class Bar(Progress):
@@ -103,20 +113,24 @@ class Bar(Progress):
 
     def begin(self, info: "IterationInfo") -> None:
         self._left = _TimeLeft()
-        self._bar.start()
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task("finding a start", total=None, left="")
+        with contextlib.suppress(OSError, ValueError):
+            self._bar.start()
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task("finding a start", total=None, left="")
 
     def iteration(self, info: "IterationInfo") -> None:
         if self._task is None:
             self.begin(info)
         left = self._left.after(info)
         shown = {"description": _describe_shortly(info), "left": "" if left is None else f"{_duration(left)} left"}
-        self._bar.update(self._task, completed=info.n_iter, total=info.max_iter, **shown)
+        with contextlib.suppress(OSError, ValueError):
+            if self._task is not None:
+                self._bar.update(self._task, completed=info.n_iter, total=info.max_iter, **shown)
 
     def close(self) -> None:
-        self._bar.stop()
+        with contextlib.suppress(OSError, ValueError):  # a message that cannot be written costs no result
+            self._bar.stop()
 
 
 def _make_bar(stream: TextIO) -> Any:

@@ -22,6 +22,7 @@ import contextlib
 import os
 import sys
 import warnings
+from typing import TextIO
 
 __all__ = [
     "ConstantColumnWarning",
@@ -110,12 +111,33 @@ def clipped(text: str) -> str:
 _INNER = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 
 
+def say(text: str, stream: TextIO | None) -> None:
+    """Print a line of ours, flushed, or do without: a closed pipe, a full disk or no stream at all costs no result.
+
+    What the stream's encoding lacks is escaped. The one place through which messages go; results are for `print`.
+    """
+    if stream is None:  # with file=None, print would take stdout
+        return
+    for shown in (text, ascii(text)[1:-1]):
+        with contextlib.suppress(OSError, ValueError):  # closed files are ValueErrors, as is what cannot be encoded
+            print(shown, file=stream, flush=True)
+            return
+
+
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn with the line outside of this package that led here, however deep below it; tests/test_warnings.py."""
+    """Warn with the line outside of this package that led here, however deep below it; tests/test_warnings.py.
+
+    A warning that cannot be shown is dropped; one that a filter turns into an error is raised.
+    """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_inner(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    try:
+        warnings.warn(message, category, stacklevel=level)
+    except Warning:
+        raise
+    except (OSError, ValueError, AttributeError):  # of a stream that is closed, full or None
+        pass
 
 
 def _is_inner(file: str) -> bool:

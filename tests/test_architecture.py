@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastgmm"
 LAYERS = (
     *("_version", "_homes", "_moved", "exceptions", "callbacks", "kernels", "threads", "rows", "validation"),
     *("representation", "model", "storage", "distributed", "optimization", "estimators", "engine", "datasets"),
-    *("metrics", "plot", "images", "loading", "batch", "_terminal", "cli"),
+    *("metrics", "plot", "images", "loading", "batch", "_terminal", "cli", "__main__"),
 )
 NAMES = set(fastgmm.__all__) - set(LAYERS)  # classes and functions of the package, not modules
 OWNERS = {

@@ -312,8 +312,8 @@ def test_json_is_exact_and_has_nothing_that_is_not_json(capsys):
     print_facts(facts, True)
     expected = {"x": 0.1 + 0.2, "y": 1.5, "z": None, "path": "a", "list": [None, 1], "n": 3}
     assert json.loads(capsys.readouterr().out) == expected
-    print_facts({"x": 0.1 + 0.2, "list": [1 / 3, "a"]}, False)
-    assert capsys.readouterr().out == "x     0.3\nlist  0.3333 a\n"
+    print_facts({"x": 0.1 + 0.2, "list": [1 / 3, 2.0]}, False)
+    assert capsys.readouterr().out == "x     0.3\nlist  0.3333 2\n"
 
 
 def test_warmup_tells_json_from_the_log(run, monkeypatch):

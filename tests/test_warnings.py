@@ -50,6 +50,11 @@ def damaged_checkpoint(rows):
     return model.set_params(resume=True, max_iter=5)
 
 
+def shallow_picture():
+    Path("shallow").mkdir()
+    PIL.Image.fromarray(np.full((4, 4), 4095, np.uint16)).save("shallow/a.png")
+
+
 def unreadable_picture():
     os.mkdir("in")
     PIL.Image.fromarray(np.zeros((4, 4), np.uint8)).save("in/a.png")
@@ -121,6 +126,16 @@ CASES = {
         lambda X: unreadable_picture(),
         lambda X, _: read_images("in", skip_unreadable=True),
         "UserWarning",
+    ),
+    "shallow picture": (
+        lambda X: shallow_picture(),
+        lambda X, _: read_images("shallow"),
+        "UserWarning",
+    ),
+    "few images": (
+        None,
+        lambda X: ImageGenerator(1, n_factors=20, random_state=0).fit(X[:256].reshape(32, 4, 4) % 1.0),
+        "FewRowsWarning",
     ),
     "images": (
         None,

@@ -1,14 +1,17 @@
 """The `fastgmm` command: files in, files out; results on stdout, progress and messages on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; 130 and 143 interrupted and terminated; of `fit` also 3, see its help.
+Exit codes: 0 done, 1 failed, 2 wrong usage or no such file; 130 and 143 interrupted and terminated, 141 where whoever
+reads stdout has gone; of `fit` also 3, see its help.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from .._version import __version__
+from ..exceptions import say
 
 try:
     import typer
@@ -23,6 +26,7 @@ from .options import help_of
 app = typer.Typer(
     help="Fit Gaussian mixtures to large data, and generate new data from them.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -38,18 +42,28 @@ REMEDIES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these arguments, by default those of the process, and exit."""
+    _take_descriptors()
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = _show_warning
         try:
             app(args=arguments, prog_name="fastgmm")
         except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            print(f"error: {_in_words_of_the_command(error)}", file=sys.stderr)
+            say(f"error: {_in_words_of_the_command(error)}", sys.stderr)
             raise SystemExit(1) from None
 
 
+def _take_descriptors() -> None:
+    """Occupy closed standard streams: the next file opened would get their numbers, and messages of libraries."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
 def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    print(f"warning: {_in_words_of_the_command(message)}", file=sys.stderr)
+    say(f"warning: {_in_words_of_the_command(message)}", sys.stderr)
 
 
 def _in_words_of_the_command(message: Any) -> str:

@@ -15,7 +15,7 @@ from . import image_inputs as inputs
 from .image_outputs import AsFloat, ImageForce, ImageOutput, Output
 from .interruptions import exiting_on_signals
 from .models import check_model_output
-from .options import AsJson, Force, Model, Seed, Threads, chosen_seed, help_of, print_facts
+from .options import AsJson, Force, Model, Seed, Threads, chosen_seed, help_of, print_facts, print_result
 
 if TYPE_CHECKING:
     from ..images import ImageGenerator
@@ -283,7 +283,7 @@ def metrics(
         print_facts({**facts, "compared": report.n_rows, "metrics": report.to_dict()}, as_json)
     else:
         print_facts(facts, as_json)
-        print(f"\n{report}")
+        print_result(f"\n{report}")
 
 
 def _load(model: Path) -> "ImageGenerator":

@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 
+from ..exceptions import say
+
 NOT_CONVERGED = 3
 ProgressKind = StrEnum("ProgressKind", ["auto", "plain", "json", "none"])
 
@@ -40,7 +42,7 @@ def exiting_on_signals() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         if in_main:
@@ -64,4 +66,4 @@ def warnings_as(kind: ProgressKind) -> Iterator[None]:
 
 
 def _show_json(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-    print(json.dumps({"warning": str(message)}), file=sys.stderr, flush=True)
+    say(json.dumps({"warning": str(message)}), sys.stderr)

@@ -1,5 +1,6 @@
 """Commands on model files: info, convert."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,11 +85,25 @@ def _facts(model: Path) -> dict[str, Any]:
     facts |= {"n_components": n_components, "n_features": n_features, "weights": mixture.weights.tolist()}
     for name in ("lower_bounds", "diagnostics"):  # too long to read
         facts.pop(name, None)
+    facts = {name: _parsed(value) for name, value in facts.items() if name != "images"} | {
+        name: facts[name] for name in facts.keys() & {"images"}
+    }
     if "images" in facts:
         try:
             images = parse_metadata(model, facts, "images", dict)
             del facts["images"]
             facts |= {"image_shape": list(images["shape"]), "classes": list(images["classes"])}
+            facts["settings"] = images.get("settings", {})  # of the fit; those of the mixture inside were not used
         except (TypeError, KeyError):
             raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
     return facts
+
+
+def _parsed(value: Any) -> Any:
+    """A fact from metadata, which are text: numbers, truth values and objects as such."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return {"True": True, "False": False}.get(value) if value in ("True", "False") else json.loads(value)
+    except ValueError:
+        return value

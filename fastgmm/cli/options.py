@@ -3,7 +3,9 @@
 import inspect
 import json
 import math
+import os
 import secrets
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,12 +64,27 @@ def print_facts(facts: dict[str, Any], as_json: bool) -> None:
     The table has a line for each; values from files cannot send control characters to the terminal.
     """
     if as_json:
-        print(json.dumps(_plain(facts), default=str, allow_nan=False))
+        print_result(json.dumps(_plain(facts), default=str, allow_nan=False))
         return
     width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        text = f"{name:<{width}}  {_shown(value)}"
-        print(text if text.isprintable() else ascii(text))
+    lines = (f"{name:<{width}}  {_shown(value)}" for name, value in facts.items())
+    print_result("\n".join(line if line.isprintable() else ascii(line) for line in lines))
+
+
+def print_result(text: str) -> None:
+    """Print to stdout, which carries results alone; leave with 141 where whoever reads it has gone.
+
+    Files are written by now: what cannot be printed is an error, or nothing at all.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        print(ascii(text)[1:-1].replace("\\n", "\n"), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain at exit
+        raise SystemExit(128 + 13) from None
 
 
 def _plain(value: Any) -> Any:
@@ -82,6 +99,8 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, str | list) for part in value)):
+        return json.dumps(_plain(value))
     if isinstance(value, list | tuple):
         return " ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value)
     return f"{value:.10g}" if isinstance(value, float) else value

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
+from ..exceptions import say
 from .fit import CovarianceType, InitParams
 from .options import AsJson, print_facts
 
@@ -43,9 +44,9 @@ def warmup(as_json: AsJson = False) -> None:
             mixture.sample(2)
             name = f"{covariance_type} {np.dtype(dtype)}"
             seconds[name] = time.perf_counter() - start
-            print(f"{name}: {seconds[name]:.1f} s", file=log, flush=True)
+            say(f"{name}: {seconds[name]:.1f} s", log)
     total = time.perf_counter() - begin
-    print(f"ready after {total:.1f} s", file=log)
+    say(f"ready after {total:.1f} s", log)
     if as_json:
         print_facts({**seconds, "total": total}, as_json)
 

@@ -1,5 +1,6 @@
 """What a fit tells while it runs: an object per iteration for callbacks, scikit-learn's lines for `verbose`."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..callbacks import METHODS, Callback, IterationInfo
+from ..exceptions import say
 from ..optimization.convergence import ConvergenceMonitor
 from ..optimization.em import EMResult
 
@@ -21,7 +23,7 @@ class VerboseReport:
     def begin(self, init: int) -> None:
         """Announce a start."""
         if self._verbose:
-            print(f"Initialization {init}")
+            say(f"Initialization {init}", sys.stdout)
         self._start = self._previous = time.perf_counter()
 
     def iteration(self, n_iter: int, change: float) -> None:
@@ -29,10 +31,10 @@ class VerboseReport:
         if not self._verbose or n_iter % self._interval:
             return
         if self._verbose == 1:
-            print(f"  Iteration {n_iter}")
+            say(f"  Iteration {n_iter}", sys.stdout)
             return
         now = time.perf_counter()
-        print(f"  Iteration {n_iter}\t time lapse {now - self._previous:.5f}s\t ll change {change:.5f}")
+        say(f"  Iteration {n_iter}\t time lapse {now - self._previous:.5f}s\t ll change {change:.5f}", sys.stdout)
         self._previous = now
 
     def end(self, converged: bool, lower_bound: float) -> None:
@@ -41,10 +43,10 @@ class VerboseReport:
             return
         outcome = "converged." if converged else "did not converge."
         if self._verbose == 1:
-            print(f"Initialization {outcome}")
+            say(f"Initialization {outcome}", sys.stdout)
         else:
             lapse = time.perf_counter() - self._start
-            print(f"Initialization {outcome} time lapse {lapse:.5f}s\t lower bound {lower_bound:.5f}.")
+            say(f"Initialization {outcome} time lapse {lapse:.5f}s\t lower bound {lower_bound:.5f}.", sys.stdout)
 
 
 class FitReporter:
