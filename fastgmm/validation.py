@@ -23,6 +23,9 @@ class Structure(Protocol):
     is_matrix: bool
 
 
+MOST_EXPONENT = 200  # of two, of weights that are taken as they are
+
+
 def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
     """Return X as a two-dimensional numeric array, without a copy where it is one already.
 
@@ -118,7 +121,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
     """Return float64 weights of shape (n_samples,); ValueError naming the row of the first bad one."""
     if sample_weight is None:
         return None
-    weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+    weight = np.asarray(sample_weight, dtype=np.float64, order="C")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:
@@ -135,6 +138,36 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
     if not weight.any():
         raise ValueError("sample_weight is zero in every row; at least one weight must be positive.")
     return weight
+
+
+def weight_unit(weight: NDArray[np.float64] | None) -> float:
+    """A power of two by which weights are divided, lest their sums leave the range of numbers or its normal part.
+
+    1 for all but the largest and the smallest weights: dividing by a power of two changes no bit, and where there is
+    no prior, whose counts are in rows of weight 1, no answer either.
+    """
+    if weight is None:
+        return 1.0
+    _, exponent = np.frexp(weight.max())
+    return 1.0 if abs(int(exponent)) <= MOST_EXPONENT else float(np.ldexp(1.0, min(int(exponent), 1023)))
+
+
+def check_weight_range(weight: NDArray[np.float64] | None, reason: str) -> None:
+    """Raise ValueError for weights that would have to be divided, where that would change their meaning."""
+    if weight_unit(weight) != 1.0:
+        assert weight is not None
+        raise ValueError(
+            f"sample_weight is up to {weight.max():g}, but must be from 2^-{MOST_EXPONENT} to 2^{MOST_EXPONENT} "
+            f"{reason}. Scale the weights."
+        )
+
+
+def in_units(weight: NDArray[np.float64] | None, unit: float) -> NDArray[np.float64] | None:
+    """Weights divided by a unit, exactly: in two steps, since the inverse of the smallest is no number."""
+    if weight is None or unit == 1.0:
+        return weight
+    _, exponent = np.frexp(unit)
+    return np.asarray(np.ldexp(weight, 1 - int(exponent)))
 
 
 def check_random_state(seed: Any) -> np.random.RandomState:

@@ -14,7 +14,7 @@ from ..model.far import NonFiniteRowsError
 from ..model.scoring import Density, filled, scored, totalled
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
-from ..validation import as_source, check_random_state, check_sample_weight, raise_nonfinite
+from ..validation import as_source, check_random_state, check_sample_weight, in_units, raise_nonfinite, weight_unit
 from .saving import Saveable
 from .sklearn_base import NotFittedError, check_feature_names, check_n_features, compare_names
 
@@ -95,7 +95,7 @@ class MixtureEstimator(Saveable):
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the (weighted) mean log-density per row, in nats."""
-        total, weight = self._log_likelihood(X, sample_weight)
+        total, weight, _ = self._log_likelihood(X, sample_weight)
         return total / weight
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -174,12 +174,14 @@ class MixtureEstimator(Saveable):
             parts = source.map_parts(filled, self._density(), filler, seed, per_row=(numbers,))
             return gathered(parts, source.n_samples)
 
-    def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float]:
-        """Weighted total log-likelihood and total weight."""
+    def _log_likelihood(self, X: Any, sample_weight: ArrayLike | None) -> tuple[float, float, float]:
+        """Weighted total log-likelihood and total weight, both in the unit of weight that comes third."""
         source = self._score_input(X)
         weight = check_sample_weight(sample_weight, source.n_samples)
+        unit = weight_unit(weight)
+        weight = in_units(weight, unit)
         total, _ = self._total(source, self._density(), weight)
-        return total, float(source.n_samples if weight is None else weight.sum())
+        return total, float(source.n_samples if weight is None else weight.sum()), unit
 
     def _total(
         self, source: Source, density: Density, sample_weight: NDArray[np.float64] | None, with_labels: bool = False
@@ -210,12 +212,13 @@ class InformationCriteria(MixtureEstimator):
 
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X: -2 log-likelihood + 2 n_parameters; smaller is better."""
-        return -2 * self._log_likelihood(X, sample_weight)[0] + 2 * self._n_parameters()
+        total, _, unit = self._log_likelihood(X, sample_weight)
+        return -2 * total * unit + 2 * self._n_parameters()
 
     def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Bayesian information criterion on X: -2 log-likelihood + n_parameters log(total weight)."""
-        total, weight = self._log_likelihood(X, sample_weight)
-        return -2 * total + self._n_parameters() * math.log(weight)
+        total, weight, unit = self._log_likelihood(X, sample_weight)
+        return -2 * total * unit + self._n_parameters() * (math.log(weight) + math.log(unit))
 
     @abstractmethod
     def _n_parameters(self) -> int:

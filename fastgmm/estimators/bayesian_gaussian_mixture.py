@@ -231,6 +231,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
 
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         weight = self._check_rows(source, sample_weight)
+        check.check_weight_range(weight, "with priors, whose counts are in rows of weight 1")
         columns, ridge = self._summary(source, weight), float(self.reg_covar)
         warn_about_columns(columns, ridge, self._column_names())
         maximise = Maximiser(self.covariance_type, ridge, columns.variance)

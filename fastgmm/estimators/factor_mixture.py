@@ -339,6 +339,10 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> FactorProblem:
         """Check rows, weights and settings."""
         weight = self._check_rows(source, sample_weight)
+        if self.noise_prior is not None:
+            check.check_weight_range(weight, "with a noise_prior, whose counts are in rows of weight 1")
+        unit = check.weight_unit(weight)
+        weight = check.in_units(weight, unit)
         if self.n_factors > source.n_features:
             raise ValueError(f"n_factors = {self.n_factors} is more than n_features = {source.n_features}.")
         columns = self._summary(source, weight)
@@ -348,9 +352,8 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
         maximise = FactorMaximiser(
             self.noise_type == "isotropic", bool(self.shared_noise), float(self.noise_floor), self._prior(columns)
         )
-        return FactorProblem(
-            source, columns, weight, int(self.n_components), maximise, columns.has_missing, int(self.n_factors)
-        )
+        sizes = columns.has_missing, int(self.n_factors)
+        return FactorProblem(source, columns, weight, int(self.n_components), maximise, *sizes, weight_unit=unit)
 
     def _objective(self) -> str:
         return "log-likelihood" if self.noise_prior is None else "log-posterior"

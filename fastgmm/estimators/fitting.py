@@ -194,7 +194,7 @@ class EMEstimator(MixtureEstimator):
         scale = self._bound_scale(problem.total_weight)
         self.lower_bounds_ = [source.dtype.type(bound * scale) for bound in result.lower_bounds]
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else source.dtype.type(-np.inf)
-        self.log_likelihood_ = log_likelihood
+        self.log_likelihood_ = float(log_likelihood) * problem.weight_unit  # infinite beyond the range of numbers
         if self.max_iter > 0:
             self._warn_about(result, plan)
         return labels

@@ -382,11 +382,16 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
 
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         """Check everything that is known of the rows."""
-        return make_problem(self, source, y, self._check_rows(source, sample_weight))
+        weight = self._check_rows(source, sample_weight)
+        if self.prior is not None:
+            check.check_weight_range(weight, "with a prior, whose counts are in rows of weight 1")
+        unit = check.weight_unit(weight)
+        return replace(make_problem(self, source, y, check.in_units(weight, unit)), weight_unit=unit)
 
     def _set_result(self, result: EMResult, plan: FitPlan, problem: MixtureProblem) -> None:
         self._set_mixture(result.parameters, problem.source.dtype)
-        self.diagnostics_ = diagnose(result, problem.maximise, problem.total_weight)
+        total_weight = float(problem.total_weight) * problem.weight_unit
+        self.diagnostics_ = diagnose(result, problem.maximise, total_weight)
         self.__dict__.pop("_stream", None)
 
     def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:

@@ -18,7 +18,7 @@ from ..storage import container as files
 from ..storage.container import ModelReader, fail
 from ..storage.gaussian import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, check_standardisation, read_standardisation
 from ..threads import thread_limit
-from ..validation import check_sample_weight
+from ..validation import check_sample_weight, in_units, weight_unit
 from .base import InformationCriteria
 from .fitting import EMEstimator
 from .saving import Packed
@@ -106,11 +106,14 @@ class StandardisedMixture(InformationCriteria):
             standardisation = self.standardisation
             if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
                 with thread_limit(mixture.n_jobs):
-                    standardisation = Standardisation().fit_summary(mixture._summary(source, weight))
+                    columns = mixture._summary(source, in_units(weight, weight_unit(weight)))
+                    standardisation = Standardisation().fit_summary(columns)
             rows = TransformedSource(source, standardisation, mixture._column_names())
             result = getattr(mixture, method)(rows, y, weight)
         self.standardisation = standardisation
-        total_weight = float(source.n_samples if weight is None else weight.sum())
+        unit = weight_unit(weight)
+        scaled = in_units(weight, unit)
+        total_weight = float(source.n_samples if scaled is None else scaled.sum()) * unit
         self.log_likelihood_ = mixture.log_likelihood_ + total_weight * standardisation.row_log_abs_det
         return result
 

@@ -46,7 +46,8 @@ def diagnose(result: EMResult, maximise: Maximiser, total_weight: float) -> FitD
     unit = np.where(maximise.column_variance > 0, maximise.column_variance, 1.0)
     lowest, highest = structure.eigenvalue_range(covariances_of(parameters), unit)
     conditions = np.divide(highest, lowest, out=np.full_like(highest, np.inf), where=lowest > 0)
-    sizes = parameters.weights * total_weight
+    with np.errstate(over="ignore"):  # of weights beyond the range of numbers
+        sizes = parameters.weights * total_weight
     floors = [maximise.floor, REGULARISED if maximise.regularises else 0.0]
     at_floor = np.any([np.abs(lowest - floor) <= 1e-6 * floor for floor in floors if floor > 0], axis=0)
     # A shared covariance has the rows of all components; an own one needs as many as it has numbers per column.

@@ -34,6 +34,8 @@ class Problem:
         Whether NaN stands for missing values.
     parameters_kind : type
         What the parameters are values of.
+    weight_unit : float
+        What `sample_weight` has been divided by (`validation.py: weight_unit`).
     """
 
     source: Source
@@ -43,6 +45,7 @@ class Problem:
     maximise: Any
     has_missing: bool = False
     parameters_kind: type = field(default=MixtureParameters, kw_only=True)
+    weight_unit: float = field(default=1.0, kw_only=True)
 
     @property
     def total_weight(self) -> float:

@@ -65,6 +65,7 @@ def _pieces(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iter
         yield X, y, sample_weight
         return
     weight = check.check_sample_weight(sample_weight, source.n_samples)
+    check.check_weight_range(weight, "where batches are added up")
     if y is not None and len(y) != source.n_samples:
         raise ValueError(f"y has {len(y)} entries, but there are {source.n_samples} rows.")
     for first, block in source.chunks():
@@ -130,6 +131,7 @@ def _next_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> 
         )
     source = model._read(X, reset=False, model_dtype=problem.source.dtype)
     weight = check.check_sample_weight(sample_weight, source.n_samples)
+    check.check_weight_range(weight, "where batches are added up")
     columns = model._summary(source, weight, every_column=False)
     if problem.maximise.noise_bounds is not None:
         check_within(columns, problem.maximise.noise_bounds)
