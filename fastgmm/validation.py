@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .exceptions import InvalidParameterError
+from .rows.frames import to_numbers
 from .rows.open import recognised
 from .rows.source import ArraySource, Source, blocks, sums_to_finite
 from .rows.summary import first_nonfinite
@@ -29,15 +30,15 @@ MOST_EXPONENT = 200  # of two, of weights that are taken as they are
 def as_matrix(X: Any, owner: str, min_samples: int = 1) -> NDArray[Any]:
     """Return X as a two-dimensional numeric array, without a copy where it is one already.
 
-    Raises TypeError for sparse input and ValueError for complex or non-numeric values, another number of dimensions,
-    no columns or fewer than `min_samples` rows.
+    Raises TypeError for sparse input and numpy.matrix, and ValueError for complex values and what holds no numbers
+    (`rows/frames.py: to_numbers`), another number of dimensions, no columns or fewer than `min_samples` rows.
     """
     if sparse.issparse(X):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense numpy "
             "array."
         )
-    array = np.asarray(X)
+    array = to_numbers(X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{array}\n")
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:  # objects; long double
@@ -121,7 +122,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
     """Return float64 weights of shape (n_samples,); ValueError naming the row of the first bad one."""
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, dtype=np.float64, order="C")
+    weight = np.asarray(to_numbers(sample_weight, "sample_weight"), dtype=np.float64, order="C")
     if weight.ndim == 0:
         weight = np.full(n_samples, float(weight))
     if weight.ndim != 1:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.far import NonFiniteRowsError
 from ..model.scoring import Density, filled, scored, totalled
+from ..rows.frames import has_equal_names
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, check_sample_weight, in_units, raise_nonfinite, weight_unit
@@ -40,7 +41,7 @@ class MixtureEstimator(Saveable):
         """
         source = as_source(X, type(self).__name__, min_samples, model_dtype)
         if source.names is None:
-            is_array = isinstance(source, ArraySource) and not isinstance(X, Source)
+            is_array = isinstance(source, ArraySource) and not isinstance(X, Source) and not has_equal_names(X)
             check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
         else:
             compare_names(self, source.names, reset=reset)

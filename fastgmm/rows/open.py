@@ -10,6 +10,7 @@ import numpy as np
 
 from ..exceptions import InvalidParameterError
 from .files import WatchedFile
+from .frames import to_numbers
 from .npy import NpyReader, find_paths, kind_of, split_name
 from .slices import ChunksReader, DaskReader, SliceReader
 from .source import ArraySource, Source
@@ -75,7 +76,7 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     if reader is not None:
         return StreamSource(reader, on_bad, batch_rows)
     names = column_names(data)
-    array = np.asarray(data)
+    array = to_numbers(data, "data")
     if array.ndim != 2:
         raise ValueError(f"data must be two-dimensional, or what open_source knows to read. Got {type(data).__name__}.")
     if columns is not None:

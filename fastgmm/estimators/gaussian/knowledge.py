@@ -10,6 +10,7 @@ from ... import validation as check
 from ...model.covariance import STRUCTURES
 from ...model.maximisation import FREE, FixedParameters
 from ...model.parameters import Array
+from ...rows.frames import to_numbers
 from ...rows.summary import ColumnSummary
 
 NOISE_START = 0.1
@@ -115,8 +116,10 @@ def check_within(columns: ColumnSummary, bounds: Array) -> None:
 
 
 def resolve_labels(y: Any, n_samples: int, n_components: int) -> NDArray[np.int64] | None:
-    """Return checked labels, -1 for unknown; None if no row is labelled."""
-    labels = np.asarray(y)
+    """Return checked labels, -1 for unknown; None if no row is labelled. What is missing is unknown."""
+    labels = to_numbers(y, "y")
+    if labels.dtype.kind == "f":
+        labels = np.where(np.isnan(labels), -1.0, labels)
     if labels.shape != (n_samples,):
         raise ValueError(
             f"y must hold a label for each of the {n_samples} rows, -1 for unknown; got shape {labels.shape}."

@@ -105,8 +105,8 @@ def _begin(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None, options:
     """Start from the first piece, or go on from a fit."""
     fitted = hasattr(model, "diagnostics_")
     source = model._read(X, reset=not fitted, min_samples=2)
-    weight = check.check_sample_weight(sample_weight, source.n_samples)
-    check.check_weight_range(weight, "where batches are added up")
+    given = check.check_sample_weight(sample_weight, source.n_samples)
+    check.check_weight_range(given, "where batches are added up")
     problem = model._problem(source, y, sample_weight)
     if not fitted:
         parameters = model._plan(problem).start()
