@@ -13,6 +13,7 @@ UserWarning
  ├─ RegularizationWarning    reg_covar is not small against a column's variance
  ├─ ConstantColumnWarning    a column does not vary
  ├─ EmptyComponentWarning    a component lost all its rows
+ ├─ GuessWarning             a table was understood by a guess, which the message names
  └─ FewRowsWarning           components have so few rows that they may be learned by heart
 
 Where scikit-learn is installed, what the estimators raise is also an instance of scikit-learn's class of that name.
@@ -30,6 +31,7 @@ __all__ = [
     "EmptyComponentWarning",
     "FewRowsWarning",
     "FormatError",
+    "GuessWarning",
     "InvalidParameterError",
     "NotFittedError",
     "RegularizationWarning",
@@ -92,6 +94,10 @@ class ConstantColumnWarning(UserWarning):
 
 class EmptyComponentWarning(UserWarning):
     """A component lost all its rows during the fit."""
+
+
+class GuessWarning(UserWarning):
+    """A table was understood by a guess, which the message names, with what overrules it."""
 
 
 class FewRowsWarning(UserWarning):

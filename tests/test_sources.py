@@ -437,7 +437,7 @@ def test_bad_cells_are_named(tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("a,b,name\n1,2,x\n3,4,y\n5,oops,z\n")
     with pytest.raises(SourceError, match=r"bad\.csv, line 2 \(row 0\), column 2 \('name'\): 'x' is no number"):
-        GaussianMixture().fit(path)
+        GaussianMixture().fit(open_source(path, columns=["a", "name"]))
     with pytest.raises(SourceError, match=r"bad\.csv, line 4 \(row 2\), column 1 \('b'\): 'oops' is no number"):
         GaussianMixture().fit(open_source(path, columns=["a", "b"]))
     path.write_text("a,b\n1,2\n3,4,5\n6,7\n")
@@ -484,7 +484,7 @@ def test_skipping_in_csv_files(tmp_path):
     assert (source.n_samples, source.n_skipped) == (3, 5)
     path.write_text("a,b\n" + "x,1\n" * 3)
     with pytest.raises(ValueError, match="0 sample"):
-        GaussianMixture().fit(open_source(path, on_bad="skip"))
+        GaussianMixture().fit(open_source(path, columns=["a", "b"], on_bad="skip"))
 
 
 def test_chunks_of_every_shape():
@@ -522,7 +522,7 @@ def test_unlike_files_are_named(X, tmp_path):
     pa.parquet.write_table(table_of(X), tmp_path / "e.parquet")
     pa.parquet.write_table(table_of(X, ["a", "b", "z"]), tmp_path / "f.parquet")
     pa.parquet.write_table(pa.table({"day": ["monday"]}), tmp_path / "g.parquet")
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "notes.md").touch()
     (tmp_path / "empty.csv").touch()
     (tmp_path / "nothing").mkdir()
     for names, error, message in (
@@ -533,7 +533,7 @@ def test_unlike_files_are_named(X, tmp_path):
         ("g.parquet", SourceError, r"g\.parquet: column 'day' holds string, which is no number"),
         ("flat.npy", SourceError, r"flat\.npy has shape \(3,\)"),
         ("words.npy", SourceError, r"words\.npy holds <U"),
-        ("notes.txt", SourceError, r"notes\.txt is of no known kind"),
+        ("notes.md", SourceError, r"notes\.md is of no known kind"),
         ("empty.csv", SourceError, r"empty\.csv is empty"),
         ("nothing", FileNotFoundError, "nothing is a folder without files"),
         ("gone.npy", FileNotFoundError, r"no file '.*gone\.npy'"),

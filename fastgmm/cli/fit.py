@@ -12,7 +12,7 @@ from typer import Option
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .models import check_model_output
 from .options import AsJson, Force, Seed, Threads, check_not_input, chosen_seed, print_facts
-from .rows import Columns, Data, SkipBad, facts_of, open_weighted_rows
+from .rows import Columns, Data, Header, SkipBad, facts_of, open_weighted_rows
 
 # Values of options, which have them in their help.
 MixtureModel = StrEnum("MixtureModel", ["gaussian", "bayesian", "mfa"])
@@ -44,6 +44,7 @@ def fit(
     ] = None,
     max_iter: Annotated[int, Option(min=1, help="Most iterations of EM.")] = 100,
     columns: Columns = None,
+    header: Header = None,
     skip_bad: SkipBad = False,
     weights_column: Annotated[
         str | None,
@@ -112,7 +113,7 @@ def fit(
     check_model_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     own = _settings_of(model, covariance_type, reg_covar, n_factors)
-    X, weights = open_weighted_rows(data, columns, skip_bad, weights_column)
+    X, weights = open_weighted_rows(data, columns, skip_bad, weights_column, header)
     check_not_input(output, X.files)
     seed = chosen_seed(seed)
     from .._terminal import progress as show_progress

@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from .options import AsJson, Force, Model, check_not_input, check_output, check_suffix, print_facts
-from .rows import Columns, SkipBad, load_mixture, open_rows, parse_columns
+from .rows import Columns, Header, SkipBad, load_mixture, open_rows, parse_columns
 
 if TYPE_CHECKING:
     from ..rows.source import Source
@@ -43,6 +43,7 @@ def plot(
         int | None, Option(min=1, show_default="some thousand", help="Rows of DATA to draw, chosen at random.")
     ] = None,
     columns: Columns = None,
+    header: Header = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
     force: Force = False,
@@ -58,9 +59,12 @@ def plot(
     from ..rows.atomic import replace_atomically
 
     mixture = load_mixture(model)
-    X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture)
+    X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture, header)
     check_not_input(output, () if X is None else X.files)
+    names = [str(name) for name in getattr(mixture, "feature_names_in_", ())]
     chosen = parse_columns(features)
+    if chosen is not None:  # names win over places
+        chosen = [int(name) if str(name).isdigit() and name not in names else name for name in chosen]
     display: Any
     if kind is PlotKind.convergence:
         display = ConvergenceDisplay.from_estimator(mixture)

@@ -1,6 +1,7 @@
 """What commands on rows read and write: sources of rows by their paths, results as .npy or Parquet files."""
 
 import contextlib
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,19 @@ Data = Annotated[
 ]
 Columns = Annotated[
     str | None,
-    Option(metavar="A,B,...", show_default="all", help="Columns to read, by name or by place from 0, in order."),
+    Option(
+        metavar="A,B,...",
+        show_default="all",
+        help="Columns to read, by name (quoted as in CSV if it has a comma) or by place from 0, in order.",
+    ),
+]
+Header = Annotated[
+    bool | None,
+    Option(
+        "--header/--no-header",
+        show_default="names if text stands above numbers",
+        help="Whether the first line of CSV files has names.",
+    ),
 ]
 SkipBad = Annotated[
     bool, Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
@@ -30,13 +43,15 @@ SkipBad = Annotated[
 
 
 def parse_columns(text: str | None) -> list[str | int] | None:
-    """Return names, and places as numbers, from a list with commas."""
+    """Return names, which may be quoted as in CSV; what is no name but digits is a place (`open_source`)."""
     if text is None:
         return None
-    return [int(name) if name.isdigit() else name for name in (part.strip() for part in text.split(","))]
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
 
 
-def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = None) -> "Source":
+def open_rows(
+    data: str, columns: str | None, skip_bad: bool, mixture: Any = None, header: bool | None = None
+) -> "Source":
     """Open files as a source; exit code 2 if there are none.
 
     Where no columns are asked for and `mixture` knows the names of its features, those are read, whatever else there
@@ -50,23 +65,25 @@ def open_rows(data: str, columns: str | None, skip_bad: bool, mixture: Any = Non
     names = getattr(mixture, "feature_names_in_", None)
     if columns is None and names is not None:
         with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
-            return open_source(data, columns=list(names), on_bad=on_bad)
-    return open_source(data, columns=parse_columns(columns), on_bad=on_bad)
+            return open_source(data, columns=list(names), on_bad=on_bad, header=header)
+    return open_source(data, columns=parse_columns(columns), on_bad=on_bad, header=header)
 
 
 def open_weighted_rows(
-    data: str, columns: str | None, skip_bad: bool, weights_column: str | None
+    data: str, columns: str | None, skip_bad: bool, weights_column: str | None, header: bool | None = None
 ) -> tuple["Source", np.ndarray[Any, Any] | None]:
     """Open files as a source, with the weights of the rows, if there is a column of them."""
     if weights_column is None:
-        return open_rows(data, columns, skip_bad), None
+        return open_rows(data, columns, skip_bad, header=header), None
     from ..rows.wrappers import open_weighted
 
     _check_data(data)
     parsed = parse_columns(weights_column) or [weights_column]
     if len(parsed) != 1:
         raise typer.BadParameter(f"{weights_column!r} must be one column", param_hint="--weights-column")
-    return open_weighted(data, parsed[0], columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise")
+    return open_weighted(
+        data, parsed[0], columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise", header=header
+    )
 
 
 def _check_data(data: str) -> None:

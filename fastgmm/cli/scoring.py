@@ -8,7 +8,7 @@ from typer import Option
 
 from .interruptions import exiting_on_signals
 from .options import AsJson, Force, Model, Seed, Threads, check_not_input, chosen_seed, print_facts
-from .rows import Columns, Data, SkipBad, check_rows_output, facts_of, load_mixture, open_rows
+from .rows import Columns, Data, Header, SkipBad, check_rows_output, facts_of, load_mixture, open_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 
@@ -19,6 +19,7 @@ def predict(
     output: Annotated[Path, Option("-o", "--output", help=_WRITTEN)],
     proba: Annotated[bool, Option("--proba", help="Probabilities of all components instead of labels.")] = False,
     columns: Columns = None,
+    header: Header = None,
     skip_bad: SkipBad = False,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -27,7 +28,7 @@ def predict(
     """Write the most probable component of each row, or the probability of each component, block by block."""
     check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
-    source = open_rows(data, columns, skip_bad, mixture)
+    source = open_rows(data, columns, skip_bad, mixture, header)
     check_not_input(output, source.files)
     from .. import batch
 
@@ -46,6 +47,7 @@ def score(
         Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
     ] = None,
     columns: Columns = None,
+    header: Header = None,
     skip_bad: SkipBad = False,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -55,7 +57,7 @@ def score(
     if output is not None:
         check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
-    source = open_rows(data, columns, skip_bad, mixture)
+    source = open_rows(data, columns, skip_bad, mixture, header)
     check_not_input(output, source.files)
     from .. import batch
 

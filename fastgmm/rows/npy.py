@@ -23,6 +23,9 @@ KINDS = {
     ".npy": "npy",
     ".csv": "csv",
     ".tsv": "csv",
+    ".txt": "csv",
+    ".dat": "csv",
+    ".data": "csv",
     ".csv.gz": "csv",
     ".tsv.gz": "csv",
     ".parquet": "parquet",
@@ -31,6 +34,7 @@ KINDS = {
     ".h5": "hdf5",
     ".hdf5": "hdf5",
 }
+ANY_TEXT = (".txt", ".dat", ".data")
 ELSEWHERE = {".npz": "load the array and pass it: numpy.load(path)['name']"}
 
 
@@ -73,7 +77,7 @@ def _expanded(data: str | os.PathLike[str]) -> list[Path]:
     if name is not None and kind_of(path) not in ("zarr", "hdf5"):
         raise SourceError(f"{path}: only Zarr stores and HDF5 files hold arrays with names.")
     if path.is_dir() and kind_of(path) is None:
-        found = sorted(file for file in path.iterdir() if kind_of(file) is not None and not file.name.startswith("."))
+        found = sorted(file for file in path.iterdir() if _is_of_rows(file))
         if not found:
             raise FileNotFoundError(f"{path} is a folder without files whose names end in {', '.join(KINDS)}.")
         return found
@@ -86,6 +90,12 @@ def _expanded(data: str | os.PathLike[str]) -> list[Path]:
             raise FileNotFoundError(f"No file matches {str(path)!r}.")
         return found if name is None else [Path(f"{match}::{name}") for match in found]
     raise FileNotFoundError(f"There is no file {str(path)!r}.")
+
+
+def _is_of_rows(file: Path) -> bool:
+    """Whether a file of a folder holds rows, by its name; text that may be anything is read where it is named."""
+    is_any_text = file.name.lower().endswith(ANY_TEXT)
+    return kind_of(file) is not None and not file.name.startswith(".") and not is_any_text
 
 
 class NpyReader(TableReader):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,14 @@ from .streams import Chained, Reader, StreamSource, chosen_columns
 Columns = Sequence[str | int] | None
 
 
-def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", batch_rows: int | None = None) -> Source:
+def open_source(
+    data: Any,
+    *,
+    columns: Columns = None,
+    on_bad: str = "raise",
+    batch_rows: int | None = None,
+    header: bool | None = None,
+) -> Source:
     """Return the rows of files or other data as a source, which every estimator accepts in the place of an array.
 
     Paths, and everything else below, can be given to the estimators as they are; this is for the options.
@@ -27,15 +35,20 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     Parameters
     ----------
     data : path, list of paths, folder, pattern, or object
-        Files: `.npy`; CSV (`.csv`, `.tsv`, gzipped too), whose first line is a header if one of its cells is no number;
-        Parquet (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose arrays are chosen as
-        'file.h5::name' where there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in
+        Files: `.npy`; CSV (`.csv`, `.tsv`, `.txt`, `.dat`, `.data`, gzipped too), cells separated by commas,
+        semicolons, tabs, bars or blanks, of which columns without numbers are left out, with a GuessWarning; Parquet
+        (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose arrays are chosen as 'file.h5::name' where
+        there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in
         the order of their names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data
         sets, Dask arrays and frames; any object with a method `chunks()` that yields two-dimensional arrays anew at
         every call;
         arrays and frames in memory.
     columns : list of str or int, optional
-        The columns to read, by name or place, in this order; others are left alone.
+        The columns to read, by name or place, in this order; others are left alone. A name of digits that no column
+        has is a place.
+    header : bool, optional
+        Whether the first line of CSV files has names. None: it has if text stands above numbers; a GuessWarning says
+        where that is not clear.
     on_bad : {'raise', 'skip'}, default='raise'
         With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out; the
         attribute `n_skipped` says how many. Otherwise cells that are no numbers and rows of another width raise
@@ -69,12 +82,13 @@ def open_source(data: Any, *, columns: Columns = None, on_bad: str = "raise", ba
     if batch_rows is not None and not is_count(batch_rows):
         raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
     if isinstance(data, Source):
-        if (columns, on_bad, batch_rows) != (None, "raise", None):
+        if (columns, on_bad, batch_rows, header) != (None, "raise", None, None):
             raise ValueError("Options are for data that are opened; this is a source already.")
         return data
-    reader = _reader(data, columns)
+    reader = _reader(data, columns, header)
     if reader is not None:
         return StreamSource(reader, on_bad, batch_rows)
+    _refuse_header(header, type(data).__name__)
     names = column_names(data)
     array = to_numbers(data, "data")
     if array.ndim != 2:
@@ -102,12 +116,17 @@ def is_one_shot(data: Any) -> bool:
     return hasattr(data, "__next__") or (_library(data) == "pyarrow" and hasattr(data, "read_next_batch"))
 
 
-def _reader(data: Any, columns: Columns) -> Reader | None:
+def _refuse_header(header: bool | None, kind: str) -> None:
+    if header is not None:
+        raise ValueError(f"header is for CSV files, and these are {kind}.")
+
+
+def _reader(data: Any, columns: Columns, header: bool | None = None) -> Reader | None:
     """Return the reader for the kind of data, None for what is in memory."""
     if isinstance(data, np.ndarray):
         return None
     if _is_path(data) or (isinstance(data, list | tuple) and len(data) > 0 and all(map(_is_path, data))):
-        return _file_reader(data, columns)
+        return _file_reader(data, columns, header)
     if is_one_shot(data):
         raise TypeError(
             f"{type(data).__name__} is an iterator, whose rows can be read only once, but every iteration of a fit "
@@ -129,10 +148,12 @@ def _reader(data: Any, columns: Columns) -> Reader | None:
     return None
 
 
-def _file_reader(data: Any, columns: Columns) -> Reader:
+def _file_reader(data: Any, columns: Columns, header: bool | None) -> Reader:
     make: Callable[[Path, Columns], Reader]
     paths = find_paths(data)
     kind = kind_of(paths[0])
+    if kind != "csv":
+        _refuse_header(header, f"files of the kind {kind}")
     if kind == "npy":
         make = NpyReader
     elif kind in ("zarr", "hdf5"):
@@ -142,7 +163,7 @@ def _file_reader(data: Any, columns: Columns) -> Reader:
     elif kind == "csv":
         from .csv import CsvReader
 
-        make = CsvReader
+        make = partial(CsvReader, header=header)
     else:
         from .arrow import ParquetReader
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import SourceError
+from ..exceptions import SourceError, clipped
 from .files import WatchedFile
 from .prefetch import Prefetched
 from .reservoir import Reservoir
@@ -329,11 +329,13 @@ def chosen_columns(columns: Sequence[str | int] | None, names: list[str] | None,
     for column in columns:
         if isinstance(column, str) and names is not None and names.count(column) == 1:
             found.append(names.index(column))
+        elif isinstance(column, str) and column.isdigit() and int(column) < n and column not in (names or ()):
+            found.append(int(column))  # a place; names win
         elif not isinstance(column, str) and 0 <= column < n:
             found.append(int(column))
         else:
-            known = f"{n} columns without names" if names is None else f"columns {', '.join(names)}"
-            raise SourceError(f"{origin} has no single column {column!r}; it has {known}.")
+            known = f"{n} columns without names" if names is None else f"columns {clipped(', '.join(names))}"
+            raise SourceError(f"{origin} has no single column {clipped(str(column))!r}; it has {known}.")
     return found
 
 
@@ -354,6 +356,7 @@ class Chained(Reader):
                         f"{first.origin} and {reader.origin} differ: the first has {what} {one}, the second {other}."
                     )
         self.readers = readers
+        self.places = getattr(first, "places", range(first.n_features))
         self.watched = tuple(file for reader in readers for file in reader.watched)
         self.n_features, self.dtype, self.names = first.n_features, first.dtype, first.names
         self.origin = first.origin if len(readers) == 1 else f"{first.origin} and {len(readers) - 1} other files"

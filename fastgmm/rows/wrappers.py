@@ -1,6 +1,7 @@
 """Sources made of another source: rows as a transform gives them, and rows without the column of their weights."""
 
 import copy
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..exceptions import GuessWarning
 from .open import Columns, open_source
 from .source import Array, Source, blocks, rows_per_block
 
@@ -127,7 +129,7 @@ class LeadingColumns(WrappedSource):
 
 
 def open_weighted(
-    data: Any, weights: str | int, *, columns: Columns = None, on_bad: str = "raise"
+    data: Any, weights: str | int, *, columns: Columns = None, on_bad: str = "raise", header: bool | None = None
 ) -> tuple[Source, Array]:
     """Return rows and their weights from the same files, `weights` being the name or place of the weights' column.
 
@@ -135,7 +137,7 @@ def open_weighted(
 
     Parameters
     ----------
-    data, columns, on_bad : as in `open_source`
+    data, columns, on_bad, header : as in `open_source`
         Without `columns`, all others are features. With 'skip', rows whose weight is no number are left out too.
     weights : str or int
 
@@ -151,18 +153,23 @@ def open_weighted(
     ValueError
         For a column that is asked for as a feature too, and weights that are negative or not finite, naming the row.
     """
-    everything, alone = open_source(data), open_source(data, columns=[weights])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuessWarning)  # the last of these sources gives it
+        everything, alone = (open_source(data, columns=c, header=header) for c in (None, [weights]))
     names = everything.names
+    if isinstance(weights, str) and weights.isdigit() and weights not in (names or ()):
+        weights = int(weights)
     if columns is None:
-        known: Sequence[str | int] = range(everything.n_features) if names is None else names
+        places = getattr(getattr(everything, "reader", None), "places", range(everything.n_features))
+        known: Sequence[str | int] = places if names is None else names
         columns = [column for column in known if column != (weights if alone.names is None else alone.names[0])]
         if not columns:
             raise ValueError(f"there is no column beside {weights!r}, which holds the weights: nothing is left to fit.")
-    features = open_source(data, columns=columns)
+    features = open_source(data, columns=columns, header=header)
     chosen = columns if features.names is None else features.names
     if (weights if alone.names is None else alone.names[0]) in chosen:
         raise ValueError(f"column {weights!r} holds the weights and cannot be a feature too; leave it out of columns.")
-    both = open_source(data, columns=[*columns, weights], on_bad=on_bad)
+    both = open_source(data, columns=[*columns, weights], on_bad=on_bad, header=header)
     return LeadingColumns(both, features.dtype, features.input_dtype), _last_column(both, weights)
 
 
