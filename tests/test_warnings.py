@@ -132,6 +132,11 @@ CASES = {
         lambda X, _: read_images("shallow"),
         "UserWarning",
     ),
+    "guess about a table": (
+        lambda X: Path("guess.csv").write_text("a,b\n1,x\n2,y\n"),
+        lambda X, _: fastgmm.open_source("guess.csv"),
+        "GuessWarning",
+    ),
     "few images": (
         None,
         lambda X: ImageGenerator(1, n_factors=20, random_state=0).fit(X[:256].reshape(32, 4, 4) % 1.0),
