@@ -259,3 +259,105 @@ def test_a_fit_imports_only_the_base_of_scikit_learn():
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
     assert fastgmm.__all__
+
+
+# ---- a replacement is the thing replaced ----
+
+REPLACED = """
+import pickle, sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+import fastgmm
+if "patched" in sys.argv:
+    fastgmm.patch_sklearn()
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+rng = np.random.default_rng(0)
+X = np.r_[rng.normal(size=(300, 2)), rng.normal(6, 1, (300, 2))]
+KW = dict(n_components=2, tol=1e-10, max_iter=500, random_state=0)
+class FitPredict(GaussianMixture):
+    def fit_predict(self, X, y=None):
+        self.labels_ = super().fit_predict(X, y)
+        return self.labels_
+class Scaled(GaussianMixture):
+    def score_samples(self, X): return super().score_samples(X / 10)
+class Score(GaussianMixture):
+    def score(self, X, y=None): return super().score(X) - 1
+class Parameters(GaussianMixture):
+    def _n_parameters(self): return 1000
+class Message(BayesianGaussianMixture):
+    n_messages = 0
+    def _print_verbose_msg_iter_end(self, n_iter, change): type(self).n_messages += 1
+class Bare(GaussianMixture):
+    def __init__(self, n_components=2):
+        for name, value in GaussianMixture().get_params().items():
+            setattr(self, name, value)
+        self.n_components, self.random_state = n_components, 0
+def facts(model): return [round(float(f(X)), 6) for f in (model.score, model.bic, model.aic)]
+print(np.bincount(FitPredict(**KW).fit(X).labels_).tolist())
+print(facts(Scaled(**KW).fit(X)), facts(Score(**KW).fit(X)), facts(Parameters(**KW).fit(X)))
+print(Message(**KW).fit(X) is not None and Message.n_messages > 0)
+print(round(float(Bare().fit(X).lower_bound_), 4))
+"""
+
+
+def test_overridden_methods_of_subclasses_are_called_as_scikit_learn_calls_them():
+    """`fit` calls `fit_predict`, `score` calls `score_samples`, `bic` calls `score`, whoever has overridden these."""
+    outputs = []
+    for patched in ((), ("patched",)):
+        done = subprocess.run([sys.executable, "-c", REPLACED, *patched], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+
+
+def test_what_scikit_learn_made_is_an_instance_of_the_replacement():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    stock = sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)
+    with fastgmm.patch_sklearn():
+        assert isinstance(stock, sklearn.mixture.GaussianMixture)
+        assert isinstance(
+            fastgmm.GaussianMixture(2, random_state=0).fit(X).to_sklearn(), sklearn.mixture.GaussianMixture
+        )
+        assert not isinstance(stock, sklearn.mixture.BayesianGaussianMixture)
+        assert issubclass(type(stock), sklearn.mixture.GaussianMixture)
+
+        class Own(sklearn.mixture.GaussianMixture):
+            pass
+
+        assert not isinstance(stock, Own)
+        assert isinstance(Own(), sklearn.mixture.GaussianMixture)
+        kind = sklearn.mixture.GaussianMixture
+        module = sys.modules[kind.__module__]
+        assert getattr(module, kind.__name__) is getattr(module, kind.__qualname__) is kind
+
+
+def test_converted_models_need_no_fastgmm_to_load(tmp_path):
+    """Neither settings of ours nor fitted attributes are of classes of ours."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    for settings in ({}, {"prior": "conjugate"}, {"n_jobs": 1, "callback": fastgmm.progress("none")}):
+        model = fastgmm.GaussianMixture(2, random_state=0, **settings).fit(X)
+        (tmp_path / "m.pkl").write_bytes(pickle.dumps(model.to_sklearn()))
+        body = (
+            "import sys; sys.modules['fastgmm'] = None; import pickle\n"
+            f"m = pickle.load(open({str(tmp_path / 'm.pkl')!r}, 'rb')); print(m.predict([[0.0, 0.0]]).shape)"
+        )
+        done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stdout) == (0, "(1,)\n"), done.stderr
+
+
+def test_objects_of_a_class_made_without_the_patch_go_on_under_it():
+    """Their state lacks the settings of ours, which are then the defaults."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    state = dict(vars(sklearn.mixture.GaussianMixture(2, random_state=0).fit(X)))
+    with fastgmm.patch_sklearn():
+
+        class Own(sklearn.mixture.GaussianMixture):
+            pass
+
+        model = Own.__new__(Own)
+        model.__dict__.update(state)
+        assert model.predict(X).shape == (60,)
+        assert np.isfinite(model.score(X))
+        assert np.isfinite(model.fit(X).lower_bound_)
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = model.nonsense

@@ -4,25 +4,38 @@ import copy
 import inspect
 import logging
 import sys
+from abc import ABCMeta
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Self
 
-from .bayesian_gaussian_mixture import BayesianGaussianMixture
-from .gaussian_mixture import GaussianMixture
+from ..optimization.diagnostics import FitDiagnostics
+from . import bayesian_gaussian_mixture, gaussian_mixture
 from .sklearn_conversion import KEPT, parameter_names, sklearn_class, sklearn_mixture, with_fitted
 
 logger = logging.getLogger("fastgmm")
 
-OWN_CLASSES: dict[str, type[Any]] = {own.__name__: own for own in (GaussianMixture, BayesianGaussianMixture)}
+# Not by their names in this module, where the replacements have these.
+OWN_CLASSES: dict[str, type[Any]] = {
+    "GaussianMixture": gaussian_mixture.GaussianMixture,
+    "BayesianGaussianMixture": bayesian_gaussian_mixture.BayesianGaussianMixture,
+}
 # What a subclass of scikit-learn's classes may override to change how it fits and scores.
 FIT_HOOKS = (
     *("_check_parameters", "_initialize_parameters", "_initialize", "_e_step", "_m_step", "_compute_lower_bound"),
     *("_get_parameters", "_set_parameters", "_estimate_log_prob_resp"),
+    *("_print_verbose_msg_init_beg", "_print_verbose_msg_iter_end", "_print_verbose_msg_init_end"),
 )
 SCORE_HOOKS = ("_estimate_weighted_log_prob", "_estimate_log_weights", "_estimate_log_prob")
+# Which methods scikit-learn's call: where a subclass overrides one of these, its own is called as scikit-learn does.
+CALLED = {
+    "fit": ("fit_predict",),
+    "score": ("score_samples",),
+    "aic": ("score", "score_samples", "_n_parameters"),
+    "bic": ("score", "score_samples", "_n_parameters"),
+}
 _compatible: ContextVar[bool] = ContextVar("sklearn_compatibility", default=False)
 
 
@@ -51,6 +64,10 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
 
         def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
             reason = _fallback_reason(self, original, X, hooks)
+            if reason is None and theirs is not None:
+                called = CALLED.get(name, ())
+                if any(getattr(type(self), other) is not getattr(replacement, other) for other in called):
+                    return theirs(self, X, *args, **kwargs)
             if reason is None or theirs is None:
                 return ours(self, X, *args, **kwargs)
             logger.info("%s.%s falls back to scikit-learn: %s", original.__name__, name, reason)
@@ -66,19 +83,48 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
             body[name] = dispatch(name, SCORE_HOOKS)
     extra = dict.fromkeys(set(own._constraints) - set(original._parameter_constraints), "no_validation")  # done by ours
     body["_parameter_constraints"] = original._parameter_constraints | extra
-    body |= {"__doc__": own.__doc__, "__module__": __name__, "__init__": own.__init__}
-    return type(original.__name__, (own, original), body)
+    body |= {"__doc__": own.__doc__, "__module__": __name__, "__init__": own.__init__, "__getattr__": _default}
+    replacement = _Replacing(original.__name__, (own, original), body)
+    return replacement
+
+
+class _Replacing(ABCMeta):
+    """The class of the replacements: what scikit-learn's own class made is an instance of them too."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return super().__instancecheck__(instance) or _is_original(cls, type(instance))
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        return super().__subclasscheck__(subclass) or _is_original(cls, subclass)
+
+
+def _is_original(cls: Any, kind: Any) -> bool:
+    """Whether `cls` is a replacement, not a subclass of one, and `kind` scikit-learn's class or a subclass of it."""
+    name = cls.__name__
+    is_replacement = globals().get(name) is cls
+    return is_replacement and isinstance(kind, type) and sklearn_class(name) in kind.__mro__
+
+
+def _default(self: Any, name: str) -> Any:
+    """Settings of ours that an object lacks, because scikit-learn's class made it or a subclass set its own alone."""
+    own = next(kind for kind in type(self).__mro__ if kind in OWN_CLASSES.values())
+    setting = inspect.signature(own).parameters.get(name)
+    if setting is None or setting.default is inspect.Parameter.empty:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    return setting.default
 
 
 def __getattr__(name: str) -> Any:
-    """The replacements, made at first use and then kept: pickles name them as fastgmm.estimators.interop.<class>."""
-    if not name.startswith("Patched") or name[7:] not in OWN_CLASSES:
+    """The replacements, made at first use and then kept: pickles name them as fastgmm.estimators.interop.<class>.
+
+    As Patched<class>, too, as pickles of version 0.1.0 do.
+    """
+    known = name.removeprefix("Patched")
+    if known not in OWN_CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    own = OWN_CLASSES[name[7:]]
-    replacement = _make_replacement(sklearn_class(name[7:]), own)
-    replacement.__qualname__ = name
-    globals()[name] = replacement
-    return replacement
+    if known not in globals():
+        globals()[known] = _make_replacement(sklearn_class(known), OWN_CLASSES[known])
+    return globals()[known]
 
 
 class SklearnPatch:
@@ -135,7 +181,7 @@ def patch_sklearn() -> SklearnPatch:
             ", ".join(not_replaced),
         )
     for name in OWN_CLASSES:
-        setattr(mixture, name, getattr(sys.modules[__name__], f"Patched{name}"))
+        setattr(mixture, name, getattr(sys.modules[__name__], name))
     return SklearnPatch(not_replaced)
 
 
@@ -168,8 +214,12 @@ def from_sklearn(estimator: Any) -> Any:
     for name, own in OWN_CLASSES.items():
         if isinstance(estimator, sklearn_class(name)):
             params = {key: getattr(estimator, key) for key in parameter_names(sklearn_class(name))}
-            params |= getattr(estimator, KEPT, {})
-            return with_fitted(own(**copy.deepcopy(params)), estimator)
+            kept = dict(getattr(estimator, KEPT, {}))
+            diagnostics = kept.pop("diagnostics_", None)
+            ours = with_fitted(own(**copy.deepcopy(params | kept)), estimator)
+            if diagnostics is not None:
+                ours.diagnostics_ = FitDiagnostics(**copy.deepcopy(diagnostics))
+            return ours
     raise TypeError(
         f"from_sklearn takes a sklearn.mixture.GaussianMixture or BayesianGaussianMixture. Got {type(estimator)!r}."
     )

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import sys
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
@@ -30,8 +31,9 @@ def sklearn_class(name: str) -> type[Any]:
 def to_sklearn(estimator: Any) -> Any:
     """Return scikit-learn's estimator with the parameters and fitted attributes of ours.
 
-    Parameters that scikit-learn does not have (n_jobs, callback, ...) are kept on it for `from_sklearn`, and have no
-    effect there. ValueError if `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise;
+    Parameters that scikit-learn does not have (n_jobs, fixed, ...) are kept on it for `from_sklearn`, if they are made
+    of numbers and text, and have no effect there: pickles of it load where fastgmm is not installed. ValueError if
+    `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise;
     TypeError for an estimator that scikit-learn does not have.
     """
     known = getattr(estimator, "_models", ("",))[0]
@@ -50,10 +52,25 @@ def to_sklearn(estimator: Any) -> Any:
     params = estimator.get_params(deep=False)
     other = original(**copy.deepcopy({name: params[name] for name in names}))
     defaults = inspect.signature(type(estimator).__init__).parameters
-    kept = {name: value for name, value in params.items() if name not in names and value is not defaults[name].default}
+    kept = {
+        name: value
+        for name, value in params.items()
+        if name not in names and value is not defaults[name].default and _is_plain(value)
+    }
+    if hasattr(estimator, "diagnostics_"):
+        kept["diagnostics_"] = asdict(estimator.diagnostics_)
     if kept:
         setattr(other, KEPT, kept)
     return with_fitted(other, estimator)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of numbers, text and arrays: pickles of it load where fastgmm is not installed."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value).__module__ in ("builtins", "numpy") and not callable(value)
 
 
 def parameter_names(original: type[Any]) -> list[str]:
@@ -63,8 +80,8 @@ def parameter_names(original: type[Any]) -> list[str]:
 
 
 def with_fitted(target: Any, source: Any) -> Any:
-    """Copy the fitted attributes, whose names end with an underscore."""
+    """Copy the fitted attributes, whose names end with an underscore; none that needs fastgmm to be unpickled."""
     for name, value in vars(source).items():
-        if name.endswith("_") and not name.startswith("_"):
+        if name.endswith("_") and not name.startswith("_") and _is_plain(value):
             setattr(target, name, copy.deepcopy(value))
     return target
