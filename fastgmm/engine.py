@@ -55,6 +55,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import validation as check
 from .exceptions import InvalidParameterError
 from .model.bridge import MixtureKernels
+from .model.by_hand import check_mixture
 from .model.covariance import STRUCTURES
 from .model.expectation import StatisticsPass
 from .model.maximisation import Maximiser
@@ -216,6 +217,7 @@ def _structure(covariance_type: str) -> Any:
 
 def _rows(X: ArrayLike, mixture: MixtureParameters) -> Source:
     """Check a block of rows: finite, two-dimensional, as wide as the mixture."""
+    check_mixture(mixture, "")
     source = check.as_source(X, "fastgmm.engine")
     if source.n_features != mixture.means.shape[1]:
         raise ValueError(f"X has {source.n_features} features, but the mixture has {mixture.means.shape[1]}.")

@@ -137,6 +137,11 @@ class MixtureEstimator(Saveable):
         source = self._read(
             X, reset=False, model_dtype=np.result_type(*(getattr(self, name) for name in self._defining[1:]))
         )
+        if np.ndim(self.means_) != 2:
+            raise ValueError(
+                f"weights_ and means_ of shape {np.shape(self.means_)} are of no mixture: means_ must be (n_components, "
+                "n_features)."
+            )
         n_features = np.shape(self.means_)[1]
         if source.n_features != n_features:
             raise ValueError(

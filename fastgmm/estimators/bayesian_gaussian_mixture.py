@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import validation as check
 from ..callbacks import Callback
+from ..model.by_hand import check_mixture
 from ..model.covariance import STRUCTURES
 from ..model.maximisation import Maximiser
 from ..model.parameters import MixtureParameters
@@ -309,6 +310,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
 
     def _parameters(self) -> MixturePosterior:
         mixture = super()._parameters()
+        check_mixture(mixture)
         posterior: dict[str, Any] = {name: np.asarray(getattr(self, f"{name}_"), np.float64) for name in POSTERIOR}
         weights = WEIGHT_PRIORS[self.weight_concentration_prior_type]
         concentration, precision, dof = posterior.values()

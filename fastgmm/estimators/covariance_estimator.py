@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.by_hand import check_mixture
 from ..model.covariance import STRUCTURES, covariances_of
 from ..model.parameters import MixtureParameters
 from ..model.scoring import GaussianDensity
@@ -39,7 +40,9 @@ class CovarianceEstimator(EMEstimator):
     def _density(self) -> GaussianDensity:
         covariances = getattr(self, "covariances_", None)
         drawn = None if covariances is None else np.asarray(covariances, np.float64)
-        return GaussianDensity(self._parameters(), self._may_miss, drawn)
+        parameters = self._parameters()
+        check_mixture(parameters, covariances=drawn)
+        return GaussianDensity(parameters, self._may_miss, drawn)
 
     def _density_of(self, parameters: MixtureParameters) -> GaussianDensity:
         return GaussianDensity(parameters, self._may_miss)

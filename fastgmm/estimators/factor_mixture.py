@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import validation as check
 from ..callbacks import Callback
+from ..model.by_hand import check_factors
 from ..model.factors.maximisation import FactorMaximiser, NoisePrior
 from ..model.factors.parameters import FactorParameters
 from ..model.factors.scoring import FactorDensity
@@ -312,7 +313,9 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
     def _parameters(self) -> FactorParameters:
         """The fitted arrays as they stand now."""
         weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)
-        return FactorParameters(weights, means, loadings, noise)
+        parameters = FactorParameters(weights, means, loadings, noise)
+        check_factors(parameters)
+        return parameters
 
     def _set_factors(self, parameters: FactorParameters, dtype: Any) -> None:
         self.weights_ = parameters.weights.astype(dtype)
