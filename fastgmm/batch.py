@@ -75,7 +75,8 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
     """Write the probability of each component for each row: in Parquet the columns `component_0`, `component_1`, ...
 
-    Parameters and result are those of `predict`. The numbers are float32 if the rows and the model are, else float64.
+    Parameters and result are those of `predict`. What rows lack of 1 is the probability of the noise, if the model has
+    such a component. The numbers are float32 if the rows and the model are, else float64.
     """
     check_output(path, overwrite)
     source = _source(model, data)

@@ -382,3 +382,13 @@ def test_diagnostics_describe_the_fit(covariance_type, blobs):
     assert (diagnostics.condition_numbers >= 1).all()
     gain = long.lower_bound_ - model.lower_bound_
     assert 0.3 * gain < diagnostics.remaining_gain < 3 * gain
+
+
+def test_what_probabilities_lack_of_one_is_the_noise_s(faithful):
+    model = GaussianMixture(2, noise=True, random_state=0).fit(faithful)
+    share = 1 - model.predict_proba(faithful).sum(axis=1)
+    volume = np.prod(model.noise_bounds_[1] - model.noise_bounds_[0])
+    expected = model.noise_weight_ / volume / np.exp(model.score_samples(faithful))
+    np.testing.assert_allclose(share, expected, atol=1e-12)
+    assert share.max() > 1e-6
+    np.testing.assert_array_equal(model.predict(faithful) == -1, share > model.predict_proba(faithful).max(axis=1))

@@ -87,7 +87,10 @@ class MixtureEstimator(Saveable):
         return self._scored(self._score_input(X), "labels")
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Return the probability of each component for each row, shape (n_samples, n_components)."""
+        """Return the probability of each component for each row, shape (n_samples, n_components).
+
+        Rows sum to 1; with a noise component to less, and what is left is the probability that the row is noise.
+        """
         return self._scored(self._score_input(X), "resp")
 
     def score_samples(self, X: Any) -> NDArray[Any]:
@@ -139,8 +142,8 @@ class MixtureEstimator(Saveable):
         )
         if np.ndim(self.means_) != 2:
             raise ValueError(
-                f"weights_ and means_ of shape {np.shape(self.means_)} are of no mixture: means_ must be (n_components, "
-                "n_features)."
+                f"weights_ and means_ of shape {np.shape(self.means_)} are of no mixture: means_ must be "
+                "(n_components, n_features)."
             )
         n_features = np.shape(self.means_)[1]
         if source.n_features != n_features:
