@@ -240,3 +240,36 @@ def test_complete_rows_take_the_fast_way_to_the_same_step(weighted, truth):
     steps = [FactorMaximiser()(statistics) for statistics in (apart, together)]
     for name in ("weights", "means", "loadings", "noise_variance"):
         np.testing.assert_allclose(*(getattr(step, name) for step in steps), rtol=1e-9, atol=1e-10)
+
+
+def test_rows_that_share_what_is_hidden_are_completed_as_each_alone():
+    """One elimination serves all rows of a pattern: the same numbers as row by row, where each has its own."""
+    rng = np.random.default_rng(5)
+    data = rng.normal(size=(300, 8)) + 3 * rng.integers(2, size=(300, 1))
+    model = Mixture(2, 3, missing="em", random_state=0, max_iter=5, tol=1e6).fit(data)
+    one, few = np.zeros((40, 8), bool), np.zeros((40, 8), bool)
+    one[:, 3:] = True
+    few[::2, :4], few[1::4, 5] = True, True
+    own = rng.random((40, 8)) < 0.4
+    for hidden in (one, few, own, np.zeros((40, 8), bool)):
+        rows = np.where(hidden, np.nan, data[:40])
+        rows[np.isnan(rows).all(axis=1), 0] = 1.0
+        for method in (model.score_samples, model.impute, model.reconstruct, model.predict_proba):
+            alone = np.concatenate([method(row[None]) for row in rows])
+            np.testing.assert_allclose(method(rows), alone, rtol=1e-9, atol=1e-11)
+
+
+def test_a_pattern_is_eliminated_once_for_each_component(monkeypatch):
+    """However many rows share it: a picture's hidden half took an elimination per picture."""
+    from fastgmm.model.factors import missing as module
+
+    data = np.random.default_rng(6).normal(size=(3000, 8))
+    model = Mixture(2, 3, missing="em", random_state=0, max_iter=2, tol=1e6).fit(data)
+    eliminated, original = [], module._cholesky
+    monkeypatch.setattr(
+        module, "_cholesky", lambda patterns, W: eliminated.append(len(patterns)) or original(patterns, W)
+    )
+    rows = data.copy()
+    rows[:, 5:] = np.nan
+    model.impute(rows)
+    assert eliminated == [1, 1]
