@@ -2,11 +2,13 @@
 
 import pickle
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..exceptions import WorkerError
 from ..rows.distributed import DistributedSource
 from ..rows.slices import DaskReader, block_values
 from ..rows.source import ArraySource, Source
@@ -16,6 +18,8 @@ from .worker import compute
 RETRIES = 3  # of a task that raises; tasks of a worker that is lost are computed elsewhere by the scheduler anyway
 GATHERED = 64  # results that are fetched at a time
 CONNECT_SECONDS = 10.0
+POLL_SECONDS, WORKERLESS_SECONDS = 2.0, 60.0  # how often workers are looked for, and how long none is waited for
+RESUME = "go on with checkpoint=PATH and resume=True if the fit wrote checkpoints"
 
 
 def active_client() -> Any:
@@ -77,13 +81,46 @@ class ClusterRunner:
             call(part, self._dtype, dtype, shared, pickle.dumps(values) if values else b"")
             for part, values in zip(parts, own, strict=True)
         ]
+        self._check_open()
         futures = self._client.compute(calls, retries=RETRIES)
         try:
             for first in range(0, len(futures), GATHERED):
+                self._wait(futures[first : first + GATHERED])
                 yield from self._client.gather(futures[first : first + GATHERED])
-        except BaseException:
-            self._client.cancel(futures)
+        except BaseException as error:
+            if self._client.status == "running":
+                self._client.cancel(futures)
+            elif isinstance(error, Exception) and not isinstance(error, WorkerError):
+                self._check_open(error)
             raise
+
+    def _wait(self, futures: list[Any]) -> None:
+        """Wait for results; WorkerError where the scheduler is gone, or has had no worker for WORKERLESS_SECONDS."""
+        from dask.distributed import wait
+
+        alone_since = None
+        while True:
+            try:
+                wait(futures, timeout=POLL_SECONDS)
+                return
+            except TimeoutError:
+                self._check_open()
+            if self._client.scheduler_info().get("workers"):
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+            elif time.monotonic() - alone_since > WORKERLESS_SECONDS:
+                raise WorkerError(
+                    f"The cluster has had no worker for {WORKERLESS_SECONDS:g} s. Start some, and {RESUME}."
+                )
+
+    def _check_open(self, cause: Exception | None = None) -> None:
+        """Raise WorkerError unless the client is connected with a scheduler."""
+        if self._client.status != "running":
+            raise WorkerError(
+                f"The Dask client is {self._client.status}, so that the rows on its workers cannot be reached. Connect "
+                f"again, and {RESUME}."
+            ) from cause
 
 
 def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], common: bytes, own: bytes) -> Any:

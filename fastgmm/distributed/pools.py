@@ -38,8 +38,16 @@ class PoolRunner:
                 yield self._result(*waiting.popleft())
         except BrokenExecutor as error:
             raise WorkerError(
-                f"A worker died, and the executor cannot replace it ({type(error).__name__}: {error}). Fit with "
-                "checkpoint=PATH and go on with resume=True and a new executor; Dask replaces workers by itself."
+                f"A worker died, and the executor cannot replace it ({type(error).__name__}: {error}). Repeat the call "
+                "with a new executor, a fit with checkpoint=PATH and resume=True; Dask replaces workers by itself. In "
+                "a script, start processes under `if __name__ == '__main__':`."
+            ) from error
+        except RuntimeError as error:
+            if "shutdown" not in str(error):  # "cannot schedule new futures after shutdown"
+                raise
+            raise WorkerError(
+                f"The executor is shut down ({error}). Repeat the call with a new one, a fit with checkpoint=PATH and "
+                "resume=True."
             ) from error
         finally:
             for future, _ in waiting:
