@@ -101,7 +101,8 @@ class ClusterRunner:
         alone_since = None
         while True:
             try:
-                wait(futures, timeout=POLL_SECONDS)
+                with self._client.as_current():  # it need not be the default one
+                    wait(futures, timeout=POLL_SECONDS)
                 return
             except TimeoutError:
                 self._check_open()
