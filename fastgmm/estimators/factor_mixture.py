@@ -305,7 +305,9 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
     def _density(self) -> FactorDensity:
         name, values = type(self).__name__, {"obs_noise": self.obs_noise}  # it may have been set since the fit
         check.check_parameters(name, values, {"obs_noise": OBS_NOISE}, InvalidParameterError)
-        return FactorDensity(self._parameters(), self._may_miss, float(self.obs_noise))
+        parameters = self._parameters()
+        check_factors(parameters)
+        return FactorDensity(parameters, self._may_miss, float(self.obs_noise))
 
     def _density_of(self, parameters: FactorParameters) -> FactorDensity:
         return FactorDensity(parameters, self._may_miss)
@@ -313,9 +315,7 @@ class MixtureOfFactorAnalyzers(InformationCriteria, EMEstimator):
     def _parameters(self) -> FactorParameters:
         """The fitted arrays as they stand now."""
         weights, means, loadings, noise = (np.asarray(getattr(self, name), np.float64) for name in self._defining)
-        parameters = FactorParameters(weights, means, loadings, noise)
-        check_factors(parameters)
-        return parameters
+        return FactorParameters(weights, means, loadings, noise)
 
     def _set_factors(self, parameters: FactorParameters, dtype: Any) -> None:
         self.weights_ = parameters.weights.astype(dtype)
