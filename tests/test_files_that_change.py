@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 
 import fastgmm
 from fastgmm import GaussianMixture, batch
+from fastgmm.distributed import distribute
 from fastgmm.exceptions import FormatError, SourceError
 from fastgmm.images import ImageGenerator
 
@@ -84,6 +87,61 @@ def test_a_fit_ends_with_an_error_that_names_the_file_and_a_checkpoint(kind, cha
     settings["callback"] = None
     resumed = GaussianMixture(2, checkpoint=checkpoint, resume=True, **settings).fit(file)
     assert resumed.lower_bound_ == GaussianMixture(2, **settings).fit(file).lower_bound_
+
+
+class Elsewhere(Executor):
+    """Workers in other processes, as far as what they are sent goes."""
+
+    def submit(self, function, /, *args, **kwargs):
+        function, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
+        future = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def append(file):
+    """More rows of the same kind, in the same file."""
+    content = file.read_bytes()
+    kind = file.suffix[1:]
+    file.write_bytes(
+        write_as(kind, file.parent, rows(30_001)).read_bytes() if kind != "csv" else content + content[-90:]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("change", [cut, rewrite, replace, remove, append])
+@pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])
+def test_a_file_that_changes_between_the_passes_of_workers_ends_the_fit(kind, change, tmp_path):
+    file = write_as(kind, tmp_path, rows(30_000))
+
+    def callback(info):
+        if info.n_iter == 2:
+            change(file)
+
+    model = GaussianMixture(
+        2, covariance_type="diag", tol=0, max_iter=6, callback=callback, init_params=rows(2), random_state=0
+    )
+    with pytest.raises(SourceError, match="rows") as error:
+        model.fit(file, executor=Elsewhere())
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize("change", [cut, rewrite, replace, remove, append])
+@pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])
+def test_rows_taken_from_a_file_that_has_changed_are_an_error(kind, change, tmp_path):
+    file = write_as(kind, tmp_path, rows(30_000))
+    sources = [fastgmm.open_source(file), fastgmm.open_source(file), distribute(file, Elsewhere())]
+    weights = fastgmm.open_source(file, columns=["x1", "x0"] if kind != "npy" else [1, 0])
+    sources.append(weights)
+    for source in sources:
+        source.take(np.array([1, 20_000]))
+    change(file)
+    for source in sources:
+        with pytest.raises(SourceError, match="rows"):
+            source.take(np.array([1, 20_000]))
 
 
 WHILE = """
@@ -238,6 +296,16 @@ def test_an_input_is_never_replaced_whatever_its_name(model, tmp_path):
         for write in (batch.predict, batch.predict_proba, batch.score_samples):
             with pytest.raises(FileExistsError, match="is an input"):
                 write(model, file, name, overwrite=True)
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_rows_on_workers_are_inputs(kind, model, tmp_path):
+    file = write_as(kind, tmp_path, rows(300, np.float64))
+    content = file.read_bytes()
+    for write in (batch.predict, batch.predict_proba, batch.score_samples):
+        with pytest.raises(FileExistsError, match="is an input"):
+            write(model, distribute(file, Elsewhere()), file, overwrite=True)
     assert file.read_bytes() == content
 
 

@@ -20,7 +20,7 @@ def cluster():
         dask.distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, scheduler_port=0
         ) as cluster,
-        dask.distributed.Client(cluster) as client,
+        dask.distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield cluster, client, dask.array.from_array(X, chunks=(1000, 3))
 

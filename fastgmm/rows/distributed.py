@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .files import check_files
 from .source import Source
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class DistributedSource(Source):
     def __init__(self, parts: Sequence[Any], run: Runner, like: Source, counts: Sequence[int] | None = None) -> None:
         self.parts, self._run = parts, run
         self.n_features, self.names = like.n_features, like.names
-        self.dtype, self.input_dtype = like.dtype, like.input_dtype
+        self.dtype, self.input_dtype, self.watched = like.dtype, like.input_dtype, like.watched
         self.n_skipped = 0
         if counts is None:
             found = list(self._computed(_count, (), ((),) * len(parts)))
@@ -94,7 +95,12 @@ class DistributedSource(Source):
     ) -> Iterator[T]:
         # One pickle for all rather than objects, into which a cluster's scheduler would look.
         common = pickle.dumps((task, arguments), pickle.HIGHEST_PROTOCOL)
-        return self._run(self.parts if parts is None else parts, self.dtype, common, iter(own))
+        check_files(self.watched)
+        parts = self.parts if parts is None else parts
+        for number, result in enumerate(self._run(parts, self.dtype, common, iter(own)), 1):
+            if number == len(parts):  # a worker that reads a file for the first time cannot know what it was before
+                check_files(self.watched)
+            yield result
 
 
 def compute_part(part: Source, dtype: np.dtype[Any], common: bytes, own: tuple[Any, ...]) -> Any:

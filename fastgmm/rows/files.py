@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ def check_regular(path: Path) -> None:
 class WatchedFile:
     """Says whether a file is still what it was at first: the same file, of the same size and time of change.
 
-    A copy in another process, perhaps on another machine, where a file of that name is another file, begins anew.
+    A copy in another process, perhaps on another machine, where the file may have another number and time, knows its
+    size only: that it stays the same is watched by the process that opened it (`rows/distributed.py`).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._first: tuple[int, ...] | None = None
+        self._size: int | None = None  # elsewhere
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_first": None}
+        return {"path": self.path, "_first": None, "_size": self._size if self._first is None else self._first[2]}
 
     def check(self, where: str = "") -> None:
         """Raise SourceError if the file has changed, or is gone; `where` says how far it was read."""
@@ -42,8 +45,13 @@ class WatchedFile:
                 "leave them in their place until it has ended."
             ) from None
         found = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
-        if self._first is None:
+        if self._first is None and self._size in (None, found[2]):
             self._first = found
+        elif self._first is None:
+            raise SourceError(
+                f"{self.path} has {found[2]} bytes where this is read, and {self._size} where it was opened. Workers "
+                "must see the same files, which nobody changes."
+            )
         elif found != self._first:
             what = "was replaced" if found[:2] != self._first[:2] else "was written to"
             size = "" if found[2] == self._first[2] else f" and has {found[2]} bytes where it had {self._first[2]}"
@@ -51,3 +59,9 @@ class WatchedFile:
                 f"{self.path} {what} while it was read{where}{size}. A fit reads its rows again and again; give it a "
                 "copy that nobody changes."
             )
+
+
+def check_files(files: Iterable[WatchedFile], where: str = "") -> None:
+    """Raise SourceError for the first file that has changed."""
+    for file in files:
+        file.check(where)

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .files import WatchedFile
+
 Array = NDArray[np.float64]
 T = TypeVar("T")
 Rows = Iterable[tuple[int, NDArray[Any]]]
@@ -67,8 +69,8 @@ class Source(ABC):
         Number of the first row for messages, where the rows are a part of others.
     is_local : bool
         Whether this process reads the rows; otherwise workers do.
-    files : tuple of path
-        What is read, which results must not replace.
+    watched : tuple of WatchedFile
+        The files that are read: those of a pass stay the same, and results must not replace them.
     """
 
     n_features: int
@@ -78,7 +80,12 @@ class Source(ABC):
     random_access: bool = True
     first_row: int = 0
     is_local: bool = True
-    files: tuple[Path, ...] = ()
+    watched: tuple[WatchedFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where the files are that are read."""
+        return tuple(file.path for file in self.watched)
 
     @property
     @abstractmethod

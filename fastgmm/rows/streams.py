@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError, clipped
-from .files import WatchedFile
+from .files import WatchedFile, check_files
 from .prefetch import Prefetched
 from .reservoir import Reservoir
 from .source import Source, read_dtype, rows_per_block, rows_per_part
@@ -151,7 +151,7 @@ class StreamSource(Source):
         self.reader, self.on_bad = reader, on_bad
         self.n_features, self.names, self.input_dtype = reader.n_features, reader.names, reader.dtype
         self.dtype = read_dtype(reader.dtype)
-        self.files = tuple(file.path for file in reader.watched)
+        self.watched = reader.watched
         self._batch_rows, self._skips = batch_rows, on_bad == "skip"
         self.random_access = reader.random_access and not self._skips
         self.counts: tuple[int, int] | None = None
@@ -195,8 +195,10 @@ class StreamSource(Source):
     def take(self, index: NDArray[np.int64]) -> Table:
         """Return the rows of these indices, if need be from a pass over the data up to the last of them."""
         wanted, places = np.unique(index, return_inverse=True)
+        check_files(self.watched)
         rows = self.reader.rows(wanted) if self.random_access else self._sampled(wanted)
         out = self._gathered(wanted) if rows is None else np.ascontiguousarray(rows, self.dtype)
+        check_files(self.watched)
         return out if len(wanted) == len(index) and np.array_equal(wanted, index) else out[places]
 
     def _sampled(self, wanted: NDArray[np.int64]) -> Table | None:
@@ -375,11 +377,9 @@ class Chained(Reader):
 
     def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
         for reader in self.readers:
-            for file in reader.watched:
-                file.check()
+            check_files(reader.watched)
             for part in reader.parts(n_rows, skips):
-                for file in reader.watched:
-                    file.check(f", in or after row {part.first_row}")
+                check_files(reader.watched, f", in or after row {part.first_row}")
                 yield part
 
     def split(self, n_rows: int) -> list[Reader]:

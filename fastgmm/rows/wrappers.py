@@ -26,7 +26,7 @@ class WrappedSource(Source):
 
     def __init__(self, source: Source) -> None:
         self._source, self.random_access, self.first_row = source, source.random_access, source.first_row
-        self.is_local, self.files = source.is_local, source.files
+        self.is_local, self.watched = source.is_local, source.watched
 
     @property
     def n_samples(self) -> int:
