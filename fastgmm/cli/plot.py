@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from .options import AsJson, Force, Model, check_not_input, check_output, check_suffix, print_facts
-from .rows import BadOfFit, Reading, load_mixture, open_rows, parse_columns, reads_rows
+from .rows import Columns, Header, SkipBad, load_mixture, open_rows, parse_columns
 
 if TYPE_CHECKING:
     from ..rows.source import Source
@@ -17,7 +17,6 @@ SUFFIXES = (".png", ".svg", ".pdf")
 PlotKind = StrEnum("PlotKind", ["ellipses", "density", "convergence", "responsibilities"])
 
 
-@reads_rows(BadOfFit)
 def plot(
     model: Model,
     data: Annotated[
@@ -43,7 +42,9 @@ def plot(
     max_points: Annotated[
         int | None, Option(min=1, show_default="some thousand", help="Rows of DATA to draw, chosen at random.")
     ] = None,
-    reading: Reading,
+    columns: Columns = None,
+    header: Header = None,
+    skip_bad: SkipBad = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -58,7 +59,7 @@ def plot(
     from ..rows.atomic import replace_atomically
 
     mixture = load_mixture(model)
-    X: Source | None = None if data is None else open_rows(data, reading, mixture)
+    X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture, header)
     check_not_input(output, () if X is None else X.files)
     names = [str(name) for name in getattr(mixture, "feature_names_in_", ())]
     chosen = parse_columns(features)
