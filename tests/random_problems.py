@@ -59,11 +59,14 @@ def shaped(matrices, covariance_type):
     }[covariance_type]()
 
 
-def draw_rows(rng, n, d, k, names):
+def draw_rows(rng, n, d, k, names, separated):
     """Rows of k clusters in units of their own, the clusters, weights, and labels; gaps are NaN."""
     scale = 10.0 ** rng.uniform(-1, 1, d)
     cluster = rng.permutation(np.arange(n) % k)
-    centres, roots = rng.normal(0, 2, (k, d)), np.stack([np.linalg.cholesky(definite(rng, d)) for _ in range(k)])
+    centres = rng.normal(0, 2, (k, d))
+    if separated:
+        centres = 10.0 * rng.permutation(k)[:, np.newaxis] + rng.normal(size=(k, d))
+    roots = np.stack([np.linalg.cholesky(definite(rng, d)) for _ in range(k)])
     spread = np.einsum("nij,nj->ni", roots[cluster], rng.normal(size=(n, d)))
     X = (centres[cluster] + spread + rng.normal(0, 5, d)) * scale
     weight, labels = np.ones(n), np.full(n, -1)
@@ -72,7 +75,7 @@ def draw_rows(rng, n, d, k, names):
         weight[rng.random(n) < 0.1] = 0.0
     if "labels" in names:
         labels = np.where(rng.random(n) < rng.choice([0.1, 0.5, 1.0], p=[0.4, 0.5, 0.1]), cluster, -1)
-        strange = rng.random(n) < 0.05  # whatever the rows look like
+        strange = rng.random(n) < (0.0 if separated else 0.05)  # whatever the rows look like
         labels[strange] = rng.integers(0, k, strange.sum())
     if "gaps" in names:
         X[rng.random(X.shape) < rng.uniform(0.05, 0.3)] = np.nan
@@ -164,17 +167,28 @@ def draw_start(rng, told, k, covariance_type):
     return Mixture(rng.dirichlet(np.full(k, 5.0)), means, shaped(matrices, covariance_type), covariance_type)
 
 
-def draw(seed, covariance_type, dtype=np.float64, features=FEATURES):
-    """The problem of a seed."""
+def near_start(told, cluster, start):
+    """The start with the clusters' own means, a little smaller than they are."""
+    X = np.where(np.isnan(told.X), np.nan, told.X)
+    means = np.stack(
+        [np.nanmean(X[(cluster == k) & (told.sample_weight > 0)], axis=0) for k in range(len(start.means))]
+    )
+    return start._replace(means=means, covariances=start.covariances * 0.05)
+
+
+def draw(seed, covariance_type, dtype=np.float64, features=FEATURES, separated=False):
+    """The problem of a seed; separated: of clusters that everybody finds, from a start in them."""
     rng = np.random.default_rng([seed, COVARIANCE_TYPES.index(covariance_type), np.dtype(dtype).itemsize])
     names = tuple(name for name in features if rng.random() < CHANCE)
     d, k = int(rng.integers(1, 5)), int(rng.integers(1, 4))
-    n = int(rng.integers(max(20, 4 * k * d), 61))
-    X, _, weight, labels = draw_rows(rng, n, d, k, names)
+    n = int(rng.integers(max(20, 4 * k * d), 61)) * (4 if separated else 1)
+    X, cluster, weight, labels = draw_rows(rng, n, d, k, names, separated)
     X = X.astype(dtype).astype(np.float64)
     told = Told(X, weight, labels, reg_covar=float(rng.choice([0.0, 1e-3])) * float(np.nanvar(X)))
     settings = {"covariance_type": covariance_type, "reg_covar": told.reg_covar, "on_singular": "raise"}
     start, noise_weight = draw_start(rng, told, k, covariance_type), 0.0
+    if separated:
+        start = near_start(told, cluster, start)
     if "noise" in names:
         bounds, noise_weight, settings["noise"] = draw_noise(rng, told)
         told = replace(told, bounds=bounds)

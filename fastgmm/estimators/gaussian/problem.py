@@ -71,7 +71,9 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
         noise_bounds=bounds,
         regularises=model.on_singular == "regularize",
     )
-    problem = MixtureProblem(source, columns, weight, n_components, maximise, columns.has_missing, labels, noise_start)
+    problem = MixtureProblem(
+        source, columns, weight, n_components, maximise, columns.has_missing, noise_start, labels=labels
+    )
     if model.prior is None:
         return problem
     given = ConjugatePrior() if isinstance(model.prior, str) else model.prior
