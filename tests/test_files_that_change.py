@@ -21,6 +21,7 @@ from fastgmm import GaussianMixture, batch
 from fastgmm.distributed import distribute
 from fastgmm.exceptions import FormatError, SourceError
 from fastgmm.images import ImageGenerator
+from fastgmm.rows.wrappers import FilledSource
 
 POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 N = 200_000
@@ -104,11 +105,7 @@ class Elsewhere(Executor):
 
 def append(file):
     """More rows of the same kind, in the same file."""
-    content = file.read_bytes()
-    kind = file.suffix[1:]
-    file.write_bytes(
-        write_as(kind, file.parent, rows(30_001)).read_bytes() if kind != "csv" else content + content[-90:]
-    )
+    write_as(file.suffix[1:], file.parent, rows(30_001))
 
 
 @pytest.mark.filterwarnings("ignore:.*did not converge")
@@ -133,15 +130,39 @@ def test_a_file_that_changes_between_the_passes_of_workers_ends_the_fit(kind, ch
 @pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])
 def test_rows_taken_from_a_file_that_has_changed_are_an_error(kind, change, tmp_path):
     file = write_as(kind, tmp_path, rows(30_000))
-    sources = [fastgmm.open_source(file), fastgmm.open_source(file), distribute(file, Elsewhere())]
-    weights = fastgmm.open_source(file, columns=["x1", "x0"] if kind != "npy" else [1, 0])
-    sources.append(weights)
+    some = [1, 0] if kind == "npy" else ["x1", "x0"]
+    sources = [fastgmm.open_source(file), fastgmm.open_source(file, columns=some), distribute(file, Elsewhere())]
     for source in sources:
         source.take(np.array([1, 20_000]))
     change(file)
     for source in sources:
         with pytest.raises(SourceError, match="rows"):
             source.take(np.array([1, 20_000]))
+
+
+def test_tasks_do_not_carry_the_names_of_all_files(tmp_path):
+    sizes = []
+    for n_files in (2, 40):
+        folder = tmp_path / str(n_files)
+        folder.mkdir()
+        for i in range(n_files):
+            np.save(folder / f"{i}.npy", rows(1024))
+        source = FilledSource(fastgmm.open_source(folder), np.zeros(8))
+        assert len(source.files) == n_files
+        sizes.append(len(pickle.dumps(source._bare())))
+        assert [len(part.files) for part in source.split(None)] == [1] * n_files
+    assert sizes[0] == sizes[1]
+
+
+def test_rows_that_are_brought_from_workers_are_watched_too(tmp_path):
+    file = write_as("npy", tmp_path, rows(30_000))
+    source = distribute(file, Elsewhere(), rows=10_000)
+    assert [first for first, _ in source.chunks()] == [0, 10_000, 20_000]
+    chunks = source.chunks()
+    assert [next(chunks)[0], next(chunks)[0]] == [0, 10_000]
+    replace(file)
+    with pytest.raises(SourceError, match="was replaced"):
+        next(chunks)  # held back until the file is known to be the same
 
 
 WHILE = """

@@ -63,13 +63,13 @@ class DistributedSource(Source):
         """Yield task(part, *arguments, *values) of every part, computed by the workers, in order."""
         cuts = zip(self._starts[:-1], self._starts[1:], strict=True)
         own = (tuple(None if array is None else array[first:last] for array in per_row) for first, last in cuts)
-        return self._computed(task, arguments, own)
+        return self._watched(self._computed(task, arguments, own), len(self.parts))
 
     def chunks(self) -> Iterator[tuple[int, Table]]:
         """Yield (index of the first row, rows of a part), brought here: for what is not worth a task."""
-        for number, first in enumerate(self._starts[:-1]):
-            for rows in self._computed(_rows, (), ((),), [self.parts[number]]):
-                yield int(first), rows
+        one_by_one = (rows for part in self.parts for rows in self._computed(_rows, (), ((),), [part]))
+        for first, rows in zip(self._starts[:-1], self._watched(one_by_one, len(self.parts)), strict=True):
+            yield int(first), rows
 
     def take(self, index: NDArray[np.int64]) -> Table:
         """Return the rows of these indices, from the parts that have some of them."""
@@ -77,7 +77,7 @@ class DistributedSource(Source):
         bounds = np.searchsorted(wanted, self._starts)
         numbers = np.flatnonzero(np.diff(bounds))
         own = ((wanted[bounds[i] : bounds[i + 1]] - self._starts[i],) for i in numbers)
-        found = list(self._computed(_take, (), own, [self.parts[int(i)] for i in numbers]))
+        found = list(self._watched(self._computed(_take, (), own, [self.parts[int(i)] for i in numbers]), len(numbers)))
         return np.concatenate(found)[places] if found else np.empty((0, self.n_features), self.dtype)
 
     def place(self, row: int) -> str:
@@ -95,10 +95,16 @@ class DistributedSource(Source):
     ) -> Iterator[T]:
         # One pickle for all rather than objects, into which a cluster's scheduler would look.
         common = pickle.dumps((task, arguments), pickle.HIGHEST_PROTOCOL)
+        return self._run(self.parts if parts is None else parts, self.dtype, common, iter(own))
+
+    def _watched(self, results: Iterator[T], count: int) -> Iterator[T]:
+        """Yield results, the last once the files are known to be what they were; each file is looked at twice.
+
+        A worker that reads a file for the first time cannot know what it was before.
+        """
         check_files(self.watched)
-        parts = self.parts if parts is None else parts
-        for number, result in enumerate(self._run(parts, self.dtype, common, iter(own)), 1):
-            if number == len(parts):  # a worker that reads a file for the first time cannot know what it was before
+        for number, result in enumerate(results, 1):
+            if number == count:
                 check_files(self.watched)
             yield result
 

@@ -45,13 +45,13 @@ class WatchedFile:
                 "leave them in their place until it has ended."
             ) from None
         found = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
-        if self._first is None and self._size in (None, found[2]):
+        if self._first is None:
+            if self._size not in (None, found[2]):
+                raise SourceError(
+                    f"{self.path} has {found[2]} bytes where this is read, and {self._size} where it was opened. "
+                    "Workers must see the same files, which nobody changes."
+                )
             self._first = found
-        elif self._first is None:
-            raise SourceError(
-                f"{self.path} has {found[2]} bytes where this is read, and {self._size} where it was opened. Workers "
-                "must see the same files, which nobody changes."
-            )
         elif found != self._first:
             what = "was replaced" if found[:2] != self._first[:2] else "was written to"
             size = "" if found[2] == self._first[2] else f" and has {found[2]} bytes where it had {self._first[2]}"

@@ -67,12 +67,14 @@ class WrappedSource(Source):
     def _bare(self) -> Self:
         """Return this wrapper around nothing, which workers are sent."""
         bare = copy.copy(self)
+        bare.watched = ()  # the parts know theirs; those of all would go along with every task
         del bare._source
         return bare
 
     def _around(self, source: Source) -> Self:
         wrapper = copy.copy(self)
         wrapper._source, wrapper.first_row, wrapper.is_local = source, source.first_row, source.is_local
+        wrapper.watched = source.watched
         return wrapper
 
     @abstractmethod
