@@ -372,6 +372,7 @@ def test_two_fits_at_once_on_one_client(rows, client):
         found = list(threads.map(lambda model: parameters_of(model.fit(rows, executor=client)), models * 2))
     for result, wanted in zip(found, expected * 2, strict=True):
         np.testing.assert_array_equal(result, wanted)
+    assert dask.config.get("scheduler", None) is None, "fits leave the settings of the process as they were"
 
 
 def test_cluster_reads_files_and_uses_one_thread_per_task(rows, tmp_path, client):

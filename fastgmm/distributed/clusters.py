@@ -95,25 +95,27 @@ class ClusterRunner:
             raise
 
     def _wait(self, futures: list[Any]) -> None:
-        """Wait for results; WorkerError where the scheduler is gone, or has had no worker for WORKERLESS_SECONDS."""
-        from dask.distributed import wait
+        """Wait for results; WorkerError where the scheduler is gone, or has had no worker for WORKERLESS_SECONDS.
 
-        alone_since = None
-        while True:
-            try:
-                with self._client.as_current():  # it need not be the default one
-                    wait(futures, timeout=POLL_SECONDS)
-                return
-            except TimeoutError:
-                self._check_open()
-            if self._client.scheduler_info().get("workers"):
-                alone_since = None
-            elif alone_since is None:
-                alone_since = time.monotonic()
-            elif time.monotonic() - alone_since > WORKERLESS_SECONDS:
-                raise WorkerError(
-                    f"The cluster has had no worker for {WORKERLESS_SECONDS:g} s. Start some, and {RESUME}."
-                )
+        Future by future: Dask's `wait` asks the default client, which this need not be, and to make it the current one
+        changes a setting of the whole process, which two fits in two threads did not put back.
+        """
+        for future in futures:
+            alone_since = None
+            while not future.done():
+                try:
+                    future.exception(timeout=POLL_SECONDS)  # waits for a result, and brings none
+                    continue
+                except TimeoutError:
+                    self._check_open()
+                if self._client.scheduler_info().get("workers"):
+                    alone_since = None
+                elif alone_since is None:
+                    alone_since = time.monotonic()
+                elif time.monotonic() - alone_since > WORKERLESS_SECONDS:
+                    raise WorkerError(
+                        f"The cluster has had no worker for {WORKERLESS_SECONDS:g} s. Start some, and {RESUME}."
+                    )
 
     def _check_open(self, cause: Exception | None = None) -> None:
         """Raise WorkerError unless the client is connected with a scheduler."""
