@@ -41,15 +41,19 @@ class Scores:
     Attributes
     ----------
     n_samples : int
+        Rows that have one.
     log_likelihood : float
         Their sum.
     least_log_density : float
         That of the most unusual row.
+    n_bad : int
+        Rows that have none: bad ones that were kept.
     """
 
     n_samples: int
     log_likelihood: float
     least_log_density: float
+    n_bad: int = 0
 
 
 def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -60,7 +64,9 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
     model : GaussianMixture, BayesianGaussianMixture, MixtureOfFactorAnalyzers or StandardisedMixture
         Fitted.
     data : what `fastgmm.open_source` takes, or a source that it opened
-        With options, such as columns or `on_bad="skip"`, give the opened source.
+        With options, such as columns or `on_bad="keep"`, give the opened source. Of bad rows that are kept the label is
+        -2, and probabilities and log-densities are NaN; where bad rows are left out, the file must be a `.parquet` one,
+        whose column `row` has the place of each row, from 0.
     path : path-like
         File to write, ending in `.npy` or `.parquet`.
     overwrite : bool, default=False
@@ -69,7 +75,7 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
     check_output(path, overwrite)
     source = _source(model, data)
     check_output(path, overwrite, source.files)
-    return _write(path, source.n_samples, _scored(model, source, "labels"), "label", overwrite)
+    return _write(path, source, _scored(model, source, "labels"), "label", overwrite)
 
 
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -81,7 +87,7 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     check_output(path, overwrite)
     source = _source(model, data)
     check_output(path, overwrite, source.files)
-    return _write(path, source.n_samples, _scored(model, source, "resp"), "component_", overwrite)
+    return _write(path, source, _scored(model, source, "resp"), "component_", overwrite)
 
 
 def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: bool = False) -> Scores:
@@ -95,21 +101,23 @@ def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: boo
     source = _source(model, data)
     if path is not None:
         check_output(path, overwrite, source.files)
-    total, least = 0.0, np.inf
+    total, least, n_good = 0.0, np.inf, 0
 
     def noted() -> Iterator[Block]:
-        nonlocal total, least
+        nonlocal total, least, n_good
         for block in _scored(model, source, "log_prob_norm"):
-            total += float(block.sum(dtype=np.float64))
-            least = min(least, float(block.min()))
+            good = block[~np.isnan(block)] if source.keeps_bad else block
+            total += float(good.sum(dtype=np.float64))
+            least = min(least, float(good.min(initial=np.inf)))
+            n_good += len(good)
             yield block
 
     if path is None:
         for _ in noted():
             pass
     else:
-        _write(path, source.n_samples, noted(), "log_density", overwrite)
-    return Scores(source.n_samples, total, least)
+        _write(path, source, noted(), "log_density", overwrite)
+    return Scores(n_good, total, least, source.n_samples - n_good)
 
 
 def sample(
@@ -212,7 +220,7 @@ def generate(
 def _source(model: Any, data: Any) -> Source:
     """The rows that a model is applied to, checked as far as can be without reading them."""
     _check_mixture(model)
-    source: Source = model._score_input(open_source(data))
+    source: Source = model._score_input(open_source(data), may_keep=True)
     return source
 
 
@@ -235,14 +243,29 @@ def _check_mixture(model: Any) -> None:
     model._check_is_fitted()
 
 
-def _write(path: StrPath, n_rows: int, blocks: Iterator[Block], name: str, overwrite: bool) -> int:
-    """Write blocks of results, whose first one says how wide and of which dtype they are; many columns get numbers."""
+def _write(path: StrPath, source: Source, blocks: Iterator[Block], name: str, overwrite: bool) -> int:
+    """Write blocks of results, whose first one says how wide and of which dtype they are; many columns get numbers.
+
+    Where rows were left out, the column `row` says which place each of the others has.
+    """
+    n_rows, names_rows = source.n_samples, source.n_skipped > 0
+    if names_rows and not str(path).lower().endswith(".parquet"):
+        raise ValueError(
+            f"{source.n_skipped} bad rows are left out, so that {path}, which has no place for the numbers of the "
+            "others, would not say whose results it has. Write a .parquet file, which has a column `row`, or keep bad "
+            "rows with on_bad='keep'."
+        )
     head = next(blocks)
     names = [name] if head.ndim == 1 else _numbered(name, head.shape[1])
-    columns = Columns(names, head.dtype, head.shape[1:])
-    with open_output(path, n_rows, [columns], overwrite=overwrite) as write:
+    columns = [Columns(names, head.dtype, head.shape[1:])]
+    if names_rows:
+        columns.insert(0, Columns(["row"], np.dtype(np.int64)))
+    done = 0
+    with open_output(path, n_rows, columns, overwrite=overwrite) as write:
         for block in chain([head], blocks):
-            write(block)
+            rows = [source.numbers(np.arange(done, done + len(block)))] if names_rows else []
+            write(*rows, block)
+            done += len(block)
     return n_rows
 
 

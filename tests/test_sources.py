@@ -657,7 +657,7 @@ def assert_same_stream(one, other):
 
 
 def test_options_are_checked(X):
-    with pytest.raises(ValueError, match="on_bad must be 'raise' or 'skip'"):
+    with pytest.raises(ValueError, match="on_bad must be 'raise', 'skip' or 'keep'"):
         open_source(X, on_bad="ignore")
     for rows_wanted in (0, 1.5, True):
         with pytest.raises(ValueError, match="batch_rows must be a positive int"):

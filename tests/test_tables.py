@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def test_text_above_text_alone_is_a_row_and_is_left_out_with_a_word(tmp_path):
         tmp_path / "iris.data",
         lines([*row, iris.target_names[t]] for row, t in zip(iris.data, iris.target, strict=True)),
     )
-    with pytest.warns(GuessWarning, match=r"columns without numbers are left out: '4'.*--header"):
+    with pytest.warns(GuessWarning, match=r"columns without numbers are left out: '4'.*header=True"):
         names, rows = read(path)
     assert names is None
     np.testing.assert_array_equal(rows, iris.data)
@@ -47,7 +48,7 @@ def test_text_above_text_alone_is_a_row_and_is_left_out_with_a_word(tmp_path):
 @pytest.mark.parametrize("head", ["2019,2020", "0,1", "1,2"])
 def test_a_line_that_counts_is_names_unless_told_otherwise(head, tmp_path):
     path = write(tmp_path / "x.csv", head + "\n" + lines(X))
-    with pytest.warns(GuessWarning, match="taken for names.*--no-header"):
+    with pytest.warns(GuessWarning, match="taken for names.*header=False"):
         names, rows = read(path)
     assert names == head.split(",")
     np.testing.assert_array_equal(rows, X)
@@ -148,6 +149,159 @@ def test_missing_cells_of_all_kinds_are_missing(tmp_path):
     assert np.isnan(found[:-1, 1]).all()
     assert found[-1].tolist() == [7, 8.5]
     assert np.isfinite(found[:, 0]).all()
+
+
+NUMBERS = [[1234.5, -0.25, 7], [1000000.125, 12, 0.5], [0, 999.75, -123456]]
+
+
+def grouped(value, thousands, decimal):
+    text = f"{value:,}" if thousands else str(value)
+    return text.replace(",", "_").replace(".", decimal).replace("_", thousands)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "decimal", "thousands"),
+    [
+        (",", ".", ","),
+        (";", ",", "."),
+        (";", ".", ","),
+        ("\t", ",", " "),
+        (";", ".", "'"),
+        ("|", ".", " "),
+        (",", ",", ""),
+    ],
+)
+def test_marks_of_thousands_and_decimals_are_found_and_can_be_said(delimiter, decimal, thousands, tmp_path):
+    stream = io.StringIO()
+    cells = [[grouped(v, thousands, decimal) for v in row] for row in NUMBERS]
+    csv.writer(stream, delimiter=delimiter).writerows([["a", "b", "c"], *cells])
+    path = write(tmp_path / "x.csv", stream.getvalue())
+    if thousands:
+        with pytest.warns(GuessWarning, match=re.escape(f"'{thousands}' is taken for the mark of thousands")):
+            found = read(path)
+    else:
+        found = read(path)
+    np.testing.assert_array_equal(found[1], NUMBERS)
+    for options in ({}, {"on_bad": "skip"}, {"on_bad": "keep", "delimiter": delimiter}):
+        names, rows = read(path, decimal=decimal, thousands=thousands, **options)
+        assert names == ["a", "b", "c"]
+        np.testing.assert_array_equal(rows, NUMBERS)
+
+
+def test_a_comma_before_three_digits_is_a_decimal_mark_with_a_word(tmp_path):
+    path = write(tmp_path / "x.csv", "a;b\n1,234;5\n2,345;6\n")
+    with pytest.warns(GuessWarning, match=r"taken for the decimal mark.*decimal='\.' and thousands=','"):
+        assert read(path)[1].tolist() == [[1.234, 5], [2.345, 6]]
+    assert read(path, decimal=".", thousands=",")[1].tolist() == [[1234, 5], [2345, 6]]
+    with pytest.raises(SourceError, match=r"'1,23' is no number"):
+        read(write(path, "a;b\n1,23;5\n"), decimal=".", thousands=",")
+
+
+@pytest.mark.parametrize("on_bad", ["raise", "skip", "keep"])
+def test_truth_values_are_ones_and_zeros(on_bad, tmp_path):
+    frame = pd.DataFrame({"a": [True, False, True], "b": X[:3, 0], "c": ["TRUE", "FALSE", None]})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    found = read(tmp_path / "x.csv", on_bad=on_bad)[1]
+    expected = np.c_[[1, 0, 1], X[:3, 0], [1, 0, np.nan]]
+    np.testing.assert_array_equal(found, expected[: 2 if on_bad == "skip" else 3])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+def test_encodings_are_known_or_said(encoding, name, tmp_path):
+    import gzip
+
+    content = ("größe,é\n" + lines(X)).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    path = tmp_path / name
+    if encoding == "latin-1":
+        with pytest.warns(GuessWarning, match="is not UTF-8 and is read as cp1252; encoding= says otherwise"):
+            names, rows = read(path)
+    else:
+        names, rows = read(path)
+    assert names == ["größe", "é"]
+    np.testing.assert_array_equal(rows, X)
+    names, rows = read(path, encoding=encoding, columns=["é"], on_bad="skip")
+    np.testing.assert_array_equal(rows[:, 0], X[:, 1])
+
+
+def test_what_is_not_in_its_encoding_is_named(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,b\n" + b"1,2\n" * 100_000 + b"3,caf\xe9\n")
+    with pytest.raises(SourceError, match=r"line 100002 .*no number|is not utf-8"):
+        read(tmp_path / "x.csv")
+    with pytest.raises(SourceError, match=r"is no usable CSV file|is not utf-16"):
+        read(tmp_path / "x.csv", encoding="utf-16")
+
+
+def test_comments_among_rows_are_left_out_and_lines_keep_their_numbers(tmp_path):
+    text = "# head\na,b\n1,2\n# between\n\n3,4\n  # indented, with commas, many\n#N/A,5\n"
+    assert read(write(tmp_path / "x.csv", text))[1][:2].tolist() == [[1, 2], [3, 4]]
+    assert np.isnan(read(tmp_path / "x.csv")[1][2, 0])
+    with pytest.raises(SourceError, match=r"line 9 \(row 3\), column 1 \('b'\): 'x' is no number.*null="):
+        read(write(tmp_path / "x.csv", text + "7,x\n"))
+    late = "a;b\n1;2\n" + "// said later\n3;4\n"
+    with pytest.raises(SourceError, match="comment="):
+        read(write(tmp_path / "x.csv", late))
+    assert read(tmp_path / "x.csv", comment="//")[1].tolist() == [[1, 2], [3, 4]]
+    assert read(write(tmp_path / "y.csv", "#a,b\n1,2\n"), comment="")[0] == ["#a", "b"]
+
+
+def test_blanks_in_any_number_part_cells(tmp_path):
+    text = "  a    b\tc\n 1.5  2   3 \n\t4   5\t\t6\n"
+    for content in (text, text.replace("\n", "\r\n")):
+        (tmp_path / "x.txt").write_bytes(content.encode())
+        names, rows = read(tmp_path / "x.txt", delimiter=" ")
+        assert (names, rows.tolist()) == (["a", "b", "c"], [[1.5, 2, 3], [4, 5, 6]])
+    aligned = "\n".join(f"{a:12.3f} {b:10.3f}" for a, b in X) + "\n"
+    np.testing.assert_array_equal(read(write(tmp_path / "y.txt", aligned))[1], X)
+
+
+def test_the_line_of_spreadsheets_says_the_delimiter(tmp_path):
+    assert read(write(tmp_path / "x.csv", "sep=;\na;b\n1,5;2\n"))[1].tolist() == [[1.5, 2]]
+
+
+def test_marks_of_missing_values_can_be_said(tmp_path):
+    path = write(tmp_path / "x.csv", "a,b\n1,-999\nmissing,4\n5,6\n")
+    for on_bad in ("raise", "keep"):
+        found = read(path, null=["-999", "missing"], on_bad=on_bad)[1]
+        np.testing.assert_array_equal(found, [[1, np.nan], [np.nan, 4], [5, 6]])
+    assert read(path, null=["-999", "missing"], on_bad="skip")[1].tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("delimiter", bad) for bad in ("", ";;", '"', "\n", 3)],
+        *[("decimal", bad) for bad in ("", ";", 1)],
+        *[("thousands", bad) for bad in ("..", "5", "-", 1)],
+        *[("null", bad) for bad in ("NA", [1])],
+        *[("comment", bad) for bad in (1, "a\nb")],
+        *[("header", bad) for bad in (0, "yes")],
+        ("encoding", "utf-99"),
+    ],
+)
+def test_options_that_no_table_has_are_refused(option, value, tmp_path):
+    path = write(tmp_path / "x.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        fastgmm.open_source(path, **{option: value})
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'separator'"):
+        fastgmm.open_source(path, separator=",")
+
+
+def test_all_numbers_of_python_are_numbers_and_nothing_else(tmp_path):
+    cells = ["+1", "-1.", "+.5e-3", " 2 ", "1E5", "inf", "-Infinity", "1_0", "0x1", "１", "1e", "1.2.3", "--1", "e5"]
+    for cell in cells:
+        path = write(tmp_path / "x.csv", "a,b\n0,1\n" + "1,2\n" * 300 + f"{cell},3\n")  # after what is looked at
+        try:
+            expected = None if "_" in cell or not cell.isascii() else float(cell)
+        except ValueError:
+            expected = None
+        if expected is None:
+            with pytest.raises(SourceError, match=r"line 303 .*is no number"):
+                read(path)
+        else:
+            assert read(path)[1][-1, 0] == expected
 
 
 def test_hostile_text_is_a_source_error_of_bounded_length(tmp_path):

@@ -5,13 +5,15 @@ reads stdout has gone; of `fit` also 3, see its help.
 """
 
 import os
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from .._version import __version__
 from ..exceptions import say
+from ..rows.dialect import TextOptions
 
 try:
     import typer
@@ -31,10 +33,14 @@ app = typer.Typer(
 )
 
 
-# What messages of the library advise, in the words of the command.
-REMEDIES = {
-    "with fastgmm.open_source(path, on_bad='skip')": "with --skip-bad",
-    "with columns=[...]": "with --columns",
+# Regular expressions of what messages of the library advise, and the same in the words of the command.
+REMEDIES: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"fastgmm\.open_source\(path, on_bad='(\w+)'\)": r"--bad \1",
+    r"on_bad='(\w+)'": r"--bad \1",
+    r"columns=\[\.\.\.\]": "--columns",
+    r"header=True": "--header",
+    r"header=False": "--no-header",
+    rf"\b({'|'.join(TextOptions.__annotations__)})=('.*?')?": lambda found: f"--{found[1]} {found[2] or ''}".strip(),
     "start anew with resume=False": "start anew without --resume",
     "with checkpoint and resume=True": "with --checkpoint and --resume",
 }
@@ -69,7 +75,7 @@ def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
 def _in_words_of_the_command(message: Any) -> str:
     text = str(message)
     for python, command in REMEDIES.items():
-        text = text.replace(python, command)
+        text = re.sub(python, command, text)
     return text
 
 

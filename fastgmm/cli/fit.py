@@ -12,7 +12,7 @@ from typer import Option
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .models import check_model_output
 from .options import AsJson, Force, Seed, Threads, check_not_input, chosen_seed, print_facts
-from .rows import Columns, Data, Header, SkipBad, facts_of, open_weighted_rows
+from .rows import BadOfFit, Data, Reading, facts_of, open_weighted_rows, reads_rows
 
 # Values of options, which have them in their help.
 MixtureModel = StrEnum("MixtureModel", ["gaussian", "bayesian", "mfa"])
@@ -21,6 +21,7 @@ InitParams = StrEnum("InitParams", ["kmeans", "k-means++", "random_from_data", "
 
 
 # typer reads the options from the signature, one argument each.
+@reads_rows(BadOfFit)
 def fit(
     data: Data,
     n_components: Annotated[int, Option("-k", "--n-components", min=1, help="Components of the mixture.")],
@@ -43,9 +44,8 @@ def fit(
         float | None, Option(min=0, show_default="1e-6", help="Added to the variances (not mfa).")
     ] = None,
     max_iter: Annotated[int, Option(min=1, help="Most iterations of EM.")] = 100,
-    columns: Columns = None,
-    header: Header = None,
-    skip_bad: SkipBad = False,
+    *,
+    reading: Reading,
     weights_column: Annotated[
         str | None,
         Option(
@@ -113,7 +113,7 @@ def fit(
     check_model_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     own = _settings_of(model, covariance_type, reg_covar, n_factors)
-    X, weights = open_weighted_rows(data, columns, skip_bad, weights_column, header)
+    X, weights = open_weighted_rows(data, reading, weights_column)
     check_not_input(output, X.files)
     seed = chosen_seed(seed)
     from .._terminal import progress as show_progress

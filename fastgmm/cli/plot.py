@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from .options import AsJson, Force, Model, check_not_input, check_output, check_suffix, print_facts
-from .rows import Columns, Header, SkipBad, load_mixture, open_rows, parse_columns
+from .rows import BadOfFit, Reading, load_mixture, open_rows, parse_columns, reads_rows
 
 if TYPE_CHECKING:
     from ..rows.source import Source
@@ -17,6 +17,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 PlotKind = StrEnum("PlotKind", ["ellipses", "density", "convergence", "responsibilities"])
 
 
+@reads_rows(BadOfFit)
 def plot(
     model: Model,
     data: Annotated[
@@ -42,9 +43,7 @@ def plot(
     max_points: Annotated[
         int | None, Option(min=1, show_default="some thousand", help="Rows of DATA to draw, chosen at random.")
     ] = None,
-    columns: Columns = None,
-    header: Header = None,
-    skip_bad: SkipBad = False,
+    reading: Reading,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -59,7 +58,7 @@ def plot(
     from ..rows.atomic import replace_atomically
 
     mixture = load_mixture(model)
-    X: Source | None = None if data is None else open_rows(data, columns, skip_bad, mixture, header)
+    X: Source | None = None if data is None else open_rows(data, reading, mixture)
     check_not_input(output, () if X is None else X.files)
     names = [str(name) for name in getattr(mixture, "feature_names_in_", ())]
     chosen = parse_columns(features)

@@ -2,13 +2,19 @@
 
 import contextlib
 import csv
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
 from typer import Argument, Option
 
+from ..rows.dialect import TextOptions, check_text_options
 from .options import check_output
 
 if TYPE_CHECKING:
@@ -21,25 +27,121 @@ Data = Annotated[
         "of such files, or a pattern in quotes ('data/*.parquet')."
     ),
 ]
-Columns = Annotated[
-    str | None,
-    Option(
-        metavar="A,B,...",
-        show_default="all",
-        help="Columns to read, by name (quoted as in CSV if it has a comma) or by place from 0, in order.",
-    ),
-]
-Header = Annotated[
-    bool | None,
-    Option(
-        "--header/--no-header",
-        show_default="names if text stands above numbers",
-        help="Whether the first line of CSV files has names.",
-    ),
-]
-SkipBad = Annotated[
-    bool, Option("--skip-bad", help="Leave rows with NaN, infinity or cells that are no numbers out, and count.")
-]
+PANEL = "How DATA is read"
+
+
+Bad = StrEnum("Bad", ["keep", "skip", "raise"])  # where each row gets a result
+BadOfFit = StrEnum("BadOfFit", ["raise", "skip"])
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    return Option(*names, rich_help_panel=PANEL, **settings)
+
+
+def _guessed(help: str, metavar: str) -> Any:
+    return Annotated[str | None, _option(show_default="as the first lines say", help=help, metavar=metavar)]
+
+
+# Of every command that reads rows; all but the first two are of CSV files (`rows/dialect.py: TextOptions`).
+OPTIONS: dict[str, Any] = {
+    "columns": Annotated[
+        str | None,
+        _option(
+            metavar="A,B,...",
+            show_default="those with numbers",
+            help="Columns to read, by name (quoted as in CSV if it has a comma) or by place from 0, in order.",
+        ),
+    ],
+    "skip_bad": Annotated[bool, Option("--skip-bad", hidden=True)],  # what --bad skip was called in 0.1
+    "header": Annotated[
+        bool | None,
+        _option(
+            "--header/--no-header",
+            show_default="names if text stands above numbers",
+            help="Whether the first line of CSV files has names.",
+        ),
+    ],
+    "delimiter": _guessed("What parts the cells; tab, or a blank for any number of blanks and tabs.", "SIGN"),
+    "decimal": _guessed("The decimal mark, a point or a comma.", "SIGN"),
+    "thousands": _guessed("What parts thousands; '' for nothing.", "SIGN"),
+    "null": Annotated[
+        str | None,
+        _option(
+            metavar="A,B,...",
+            show_default="none",
+            help="Cells that mean a missing value, beside empty ones, NA, NaN, null, None, ?, - and the like.",
+        ),
+    ],
+    "comment": _guessed("What begins lines that are left out; '' for nothing.", "TEXT"),
+    "encoding": _guessed("UTF-8, UTF-16, latin-1, ...", "NAME"),
+}
+TEXT_OPTIONS = tuple(TextOptions.__annotations__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How DATA is read: keyword arguments of `open_source`."""
+
+    columns: str | None
+    on_bad: str
+    text: TextOptions
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All of them but the columns."""
+        return {"on_bad": self.on_bad, **self.text}
+
+
+def reads_rows(bad: type[StrEnum]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options above, for its parameter `reading`; the first kind of `bad` is what it does else."""
+    help_of_bad = {
+        Bad: "Rows with NaN, infinity or cells that are no numbers: keep their place (label -2, density NaN), skip "
+        "them (the column row of a .parquet file says which are left), or fail.",
+        BadOfFit: "Rows with NaN, infinity or cells that are no numbers: fail, or skip and count them.",
+    }[bad]
+    default = next(iter(bad))
+    options = {"columns": OPTIONS["columns"], "bad": Annotated[bad, _option(help=help_of_bad)], **OPTIONS}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        added = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default={"bad": default, "skip_bad": False}.get(name),
+                annotation=kind,
+            )
+            for name, kind in options.items()
+        ]
+        own = [parameter for name, parameter in signature.parameters.items() if name != "reading"]
+
+        @functools.wraps(command)
+        def wrapped(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in options}
+            on_bad = "skip" if given["skip_bad"] else given["bad"].value
+            command(**arguments, reading=Reading(given["columns"], on_bad, _text_options(given)))
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
+        wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapped
+
+    return decorate
+
+
+def _text_options(given: dict[str, Any]) -> TextOptions:
+    """What is given of the options of CSV files; exit code 2 for what no table can have."""
+    options = {name: given[name] for name in TEXT_OPTIONS if given[name] is not None}
+    if "null" in options:
+        options["null"] = next(csv.reader([options["null"]], skipinitialspace=True), [])
+    if options.get("delimiter") in ("tab", "\\t"):
+        options["delimiter"] = "\t"
+    text = cast(TextOptions, options)
+    try:
+        check_text_options(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
 
 
 def parse_columns(text: str | None) -> list[str | int] | None:
@@ -49,9 +151,7 @@ def parse_columns(text: str | None) -> list[str | int] | None:
     return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
 
 
-def open_rows(
-    data: str, columns: str | None, skip_bad: bool, mixture: Any = None, header: bool | None = None
-) -> "Source":
+def open_rows(data: str, reading: Reading, mixture: Any = None) -> "Source":
     """Open files as a source; exit code 2 if there are none.
 
     Where no columns are asked for and `mixture` knows the names of its features, those are read, whatever else there
@@ -61,29 +161,26 @@ def open_rows(
     from ..rows.open import open_source
 
     _check_data(data)
-    on_bad = "skip" if skip_bad else "raise"
     names = getattr(mixture, "feature_names_in_", None)
-    if columns is None and names is not None:
+    if reading.columns is None and names is not None:
         with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
-            return open_source(data, columns=list(names), on_bad=on_bad, header=header)
-    return open_source(data, columns=parse_columns(columns), on_bad=on_bad, header=header)
+            return open_source(data, columns=list(names), **reading.options)
+    return open_source(data, columns=parse_columns(reading.columns), **reading.options)
 
 
 def open_weighted_rows(
-    data: str, columns: str | None, skip_bad: bool, weights_column: str | None, header: bool | None = None
+    data: str, reading: Reading, weights_column: str | None
 ) -> tuple["Source", np.ndarray[Any, Any] | None]:
     """Open files as a source, with the weights of the rows, if there is a column of them."""
     if weights_column is None:
-        return open_rows(data, columns, skip_bad, header=header), None
+        return open_rows(data, reading), None
     from ..rows.wrappers import open_weighted
 
     _check_data(data)
     parsed = parse_columns(weights_column) or [weights_column]
     if len(parsed) != 1:
         raise typer.BadParameter(f"{weights_column!r} must be one column", param_hint="--weights-column")
-    return open_weighted(
-        data, parsed[0], columns=parse_columns(columns), on_bad="skip" if skip_bad else "raise", header=header
-    )
+    return open_weighted(data, parsed[0], columns=parse_columns(reading.columns), **reading.options)
 
 
 def _check_data(data: str) -> None:
@@ -115,5 +212,5 @@ def check_rows_output(path: Path, force: bool, model: Path) -> None:
 
 def facts_of(source: "Source") -> dict[str, Any]:
     """How many rows there are, and how many were left out."""
-    skipped = getattr(source, "n_skipped", 0)
+    skipped = source.n_skipped
     return {"rows": source.n_samples} | ({"skipped": skipped} if skipped else {})

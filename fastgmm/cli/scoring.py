@@ -1,5 +1,6 @@
 """Commands that apply a model to rows, or draw rows from it: predict, score, sample."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,19 +9,19 @@ from typer import Option
 
 from .interruptions import exiting_on_signals
 from .options import AsJson, Force, Model, Seed, Threads, check_not_input, chosen_seed, print_facts
-from .rows import Columns, Data, Header, SkipBad, check_rows_output, facts_of, load_mixture, open_rows
+from .rows import Bad, Data, Reading, check_rows_output, facts_of, load_mixture, open_rows, reads_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
 
 
+@reads_rows(Bad)
 def predict(
     model: Model,
     data: Data,
     output: Annotated[Path, Option("-o", "--output", help=_WRITTEN)],
     proba: Annotated[bool, Option("--proba", help="Probabilities of all components instead of labels.")] = False,
-    columns: Columns = None,
-    header: Header = None,
-    skip_bad: SkipBad = False,
+    *,
+    reading: Reading,
     threads: Threads = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -28,7 +29,7 @@ def predict(
     """Write the most probable component of each row, or the probability of each component, block by block."""
     check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
-    source = open_rows(data, columns, skip_bad, mixture, header)
+    source = open_rows(data, reading, mixture)
     check_not_input(output, source.files)
     from .. import batch
 
@@ -39,6 +40,7 @@ def predict(
     print_facts({**facts_of(source), "components": n_components, "output": output}, as_json)
 
 
+@reads_rows(Bad)
 def score(
     model: Model,
     data: Data,
@@ -46,9 +48,8 @@ def score(
         Path | None,
         Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
     ] = None,
-    columns: Columns = None,
-    header: Header = None,
-    skip_bad: SkipBad = False,
+    *,
+    reading: Reading,
     threads: Threads = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -57,7 +58,7 @@ def score(
     if output is not None:
         check_rows_output(output, force, model)
     mixture = load_mixture(model, threads)
-    source = open_rows(data, columns, skip_bad, mixture, header)
+    source = open_rows(data, reading, mixture)
     check_not_input(output, source.files)
     from .. import batch
 
@@ -65,8 +66,9 @@ def score(
         scores = batch.score_samples(mixture, source, output, overwrite=force)
     facts: dict[str, Any] = {
         **facts_of(source),
+        **({"bad": scores.n_bad} if scores.n_bad else {}),
         "log_likelihood": scores.log_likelihood,
-        "log_likelihood_per_row": scores.log_likelihood / scores.n_samples,
+        "log_likelihood_per_row": scores.log_likelihood / scores.n_samples if scores.n_samples else math.nan,
         "least_log_density": scores.least_log_density,
     }
     print_facts(facts | ({} if output is None else {"output": output}), as_json)

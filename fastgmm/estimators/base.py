@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..model.far import NonFiniteRowsError
-from ..model.scoring import Density, filled, scored, totalled
+from ..model.scoring import Density, KeptBad, filled, scored, totalled
 from ..rows.frames import has_equal_names
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
@@ -34,12 +34,19 @@ class MixtureEstimator(Saveable):
     random_state: int | np.random.RandomState | None
     _defining: ClassVar[tuple[str, ...]]  # the arrays that a model is made of
 
-    def _read(self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None) -> Source:
+    def _read(
+        self, X: Any, *, reset: bool, min_samples: int = 1, model_dtype: Any = None, may_keep: bool = False
+    ) -> Source:
         """Check X and its column names and return its rows; with `reset` remember width and names.
 
         With `model_dtype`, rows are read in the precision that X and the model promote to.
         """
         source = as_source(X, type(self).__name__, min_samples, model_dtype)
+        if source.keeps_bad and not may_keep:
+            raise ValueError(
+                "These rows are open with on_bad='keep', which only predict, predict_proba and score_samples take: "
+                "open them with 'skip' or 'raise'."
+            )
         if source.names is None:
             is_array = isinstance(source, ArraySource) and not isinstance(X, Source) and not has_equal_names(X)
             check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
@@ -84,18 +91,18 @@ class MixtureEstimator(Saveable):
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Return the most probable component of each row, shape (n_samples,), -1 for noise; needs no exponential."""
-        return self._scored(self._score_input(X), "labels")
+        return self._scored(self._score_input(X, may_keep=True), "labels")
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each component for each row, shape (n_samples, n_components).
 
         Rows sum to 1; with a noise component to less, and what is left is the probability that the row is noise.
         """
-        return self._scored(self._score_input(X), "resp")
+        return self._scored(self._score_input(X, may_keep=True), "resp")
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Return the log-density of each row in nats, shape (n_samples,)."""
-        return self._scored(self._score_input(X), "log_prob_norm")
+        return self._scored(self._score_input(X, may_keep=True), "log_prob_norm")
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the (weighted) mean log-density per row, in nats."""
@@ -134,11 +141,14 @@ class MixtureEstimator(Saveable):
     def _density(self) -> Density:
         """The fitted arrays as they stand now, which may have been set by hand: nothing derived is kept."""
 
-    def _score_input(self, X: Any) -> Source:
+    def _score_input(self, X: Any, may_keep: bool = False) -> Source:
         """Check that the model is fitted, and the rows to score."""
         self._check_is_fitted()
         source = self._read(
-            X, reset=False, model_dtype=np.result_type(*(getattr(self, name) for name in self._defining[1:]))
+            X,
+            reset=False,
+            model_dtype=np.result_type(*(getattr(self, name) for name in self._defining[1:])),
+            may_keep=may_keep,
         )
         if np.ndim(self.means_) != 2:
             raise ValueError(
@@ -156,12 +166,15 @@ class MixtureEstimator(Saveable):
     def _scored(self, source: Source, output: str) -> NDArray[Any]:
         """An output of `Density.score` for all rows."""
         with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
-            return gathered(source.map_parts(scored, self._density(), output), source.n_samples)
+            return gathered(source.map_parts(scored, self._density_for(source), output), source.n_samples)
 
     def _scored_blocks(self, source: Source, output: str, n_rows: int) -> Iterator[NDArray[Any]]:
         """Yield what `_scored` gives, at most so many rows at a time where this process reads them."""
         with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
-            yield from source.map_blocks(scored, self._density(), output, n_rows=n_rows)
+            yield from source.map_blocks(scored, self._density_for(source), output, n_rows=n_rows)
+
+    def _density_for(self, source: Source) -> Density:
+        return KeptBad(self._density(), self._may_miss) if source.keeps_bad else self._density()
 
     def _sampled(self, n_samples: int, **options: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         self._check_is_fitted()

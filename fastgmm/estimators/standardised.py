@@ -127,9 +127,9 @@ class StandardisedMixture(InformationCriteria):
         with self.mixture._naming_nonfinite(TransformedSource(source, self.standardisation, source.names), may_miss):
             yield
 
-    def _score_input(self, X: Any) -> Source:
+    def _score_input(self, X: Any, may_keep: bool = False) -> Source:
         self._check_is_fitted()
-        source: Source = self.mixture._score_input(X)
+        source: Source = self.mixture._score_input(X, may_keep)
         return source
 
     def _density(self) -> Rescaled:

@@ -27,6 +27,7 @@ from .sampling import Draws
 
 BLOCK_BYTES = 2**24  # of rows that are looked at and scored together
 GAPS_ROWS = 2**18  # of rows with gaps: the algebra of every pattern of gaps is done once for all of them
+BAD_LABEL = -2  # of rows that could not be read
 RESCALED_BYTES = 2**26  # of rows of which a copy is made
 
 Index = NDArray[np.int64]
@@ -140,6 +141,58 @@ def filled(part: Source, density: Density, filler: str, seed: list[int] | None, 
         draws = None if seed is None else Draws(seed, numbers[rows])
         out[rows] = fill(block, draws)
     return out
+
+
+@dataclass(frozen=True)
+class KeptBad(Density):
+    """A density of rows among which some are bad: these are labelled BAD_LABEL, and what else is said of them is NaN.
+
+    Attributes
+    ----------
+    density : Density
+    gaps : bool
+        Whether NaN is a missing value; infinities are bad in any case.
+    """
+
+    density: Density
+    gaps: bool
+
+    @property
+    def n_components(self) -> int:
+        return self.density.n_components
+
+    def rows_together(self, part: Source, filling: bool = False) -> int:
+        most = max(1024, BLOCK_BYTES // (part.n_features * part.dtype.itemsize))
+        return max(most, GAPS_ROWS) if self.gaps else most
+
+    def scorer(self, dtype: np.dtype[Any]) -> Scorer:
+        score_good = self.density.scorer(dtype)
+
+        def score(block: NDArray[Any], **outputs: NDArray[Any]) -> None:
+            if sums_to_finite(block):
+                score_good(block, **outputs)
+                return
+            bad = (np.isinf(block) if self.gaps else ~np.isfinite(block)).any(axis=1)
+            good = np.ascontiguousarray(block[~bad])
+            parts = {name: np.empty((len(good), *output.shape[1:]), output.dtype) for name, output in outputs.items()}
+            if len(good):
+                score_good(good, **parts)
+            for name, part in parts.items():
+                outputs[name][~bad], outputs[name][bad] = part, BAD_LABEL if name == "labels" else np.nan
+
+        return score
+
+    def imputer(self, dtype: np.dtype[Any]) -> Filler:
+        return self.density.imputer(dtype)
+
+    def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[Array, Index]:
+        return self.density.sample(n_samples, rng)
+
+    def marginal(self, columns: Index) -> "KeptBad":
+        return KeptBad(self.density.marginal(columns), self.gaps)
+
+    def gaussians(self) -> Gaussians:
+        return self.density.gaussians()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class ParquetReader(SchemaReader):
         self._groups = range(len(self._rows_of_groups))
         self.n_rows = sum(self._rows_of_groups)
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         import pyarrow
 
         with self._opened() as file:
@@ -135,7 +135,7 @@ class ArrowReader(SchemaReader):
 
         return isinstance(self._data, pyarrow.Table)
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         first = 0
         for batch in self._stream():
             for start in range(0, batch.num_rows, n_rows):

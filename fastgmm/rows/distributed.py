@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import check_files
-from .source import Source
+from .source import NONE_SKIPPED, Source
 
 T = TypeVar("T")
 Table = NDArray[Any]
@@ -38,16 +38,20 @@ class DistributedSource(Source):
     """
 
     is_local = False
+    _skipped = NONE_SKIPPED
 
     def __init__(self, parts: Sequence[Any], run: Runner, like: Source, counts: Sequence[int] | None = None) -> None:
         self.parts, self._run = parts, run
         self.n_features, self.names = like.n_features, like.names
         self.dtype, self.input_dtype, self.watched = like.dtype, like.input_dtype, like.watched
-        self.n_skipped = 0
+        self.keeps_bad = like.keeps_bad
         if counts is None:
             found = list(self._computed(_count, (), ((),) * len(parts)))
             counts = [n_rows for n_rows, _ in found]
-            self.n_skipped = sum(n_skipped for _, n_skipped in found)
+            starts = np.cumsum([0, *(n_rows + len(skipped) for n_rows, skipped in found)])
+            self._skipped = np.concatenate(
+                [NONE_SKIPPED, *(start + skipped for start, (_, skipped) in zip(starts, found, strict=False))]
+            )
             for part, known in zip(parts, found, strict=True):
                 if isinstance(part, Source):
                     part.remember_counts(*known)
@@ -58,6 +62,10 @@ class DistributedSource(Source):
     @property
     def n_samples(self) -> int:
         return int(self._starts[-1])
+
+    @property
+    def skipped(self) -> NDArray[np.int64]:
+        return self._skipped
 
     def map_parts(self, task: Callable[..., T], *arguments: Any, per_row: Sequence[Any] = ()) -> Iterator[T]:
         """Yield task(part, *arguments, *values) of every part, computed by the workers, in order."""
@@ -115,8 +123,8 @@ def compute_part(part: Source, dtype: np.dtype[Any], common: bytes, own: tuple[A
     return task(part.read_as(dtype), *arguments, *own)
 
 
-def _count(part: Source) -> tuple[int, int]:
-    return part.n_samples, getattr(part, "n_skipped", 0)
+def _count(part: Source) -> tuple[int, NDArray[np.int64]]:
+    return part.n_samples, part.skipped
 
 
 def _rows(part: Source) -> Table:

@@ -137,7 +137,7 @@ class NpyReader(TableReader):
     def reads_ahead(self) -> bool:
         return True
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         last, buffers = self._first + self.n_rows, Buffers(n_rows, self._shape[1], self.dtype)
         with self._opened() as file:
             for first in range(self._first, last, n_rows):

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import numpy as np
 
 from ..exceptions import InvalidParameterError
+from .dialect import TextOptions, check_text_options
 from .files import WatchedFile
 from .frames import to_numbers
 from .npy import NpyReader, find_paths, kind_of, split_name
@@ -17,6 +18,8 @@ from .slices import ChunksReader, DaskReader, SliceReader
 from .source import ArraySource, Source
 from .streams import Chained, Reader, StreamSource, chosen_columns
 
+ON_BAD = ("raise", "skip", "keep")
+ON_BAD = ("raise", "skip", "keep")
 Columns = Sequence[str | int] | None
 
 
@@ -26,7 +29,7 @@ def open_source(
     columns: Columns = None,
     on_bad: str = "raise",
     batch_rows: int | None = None,
-    header: bool | None = None,
+    **text: Unpack[TextOptions],
 ) -> Source:
     """Return the rows of files or other data as a source, which every estimator accepts in the place of an array.
 
@@ -46,17 +49,31 @@ def open_source(
     columns : list of str or int, optional
         The columns to read, by name or place, in this order; others are left alone. A name of digits that no column
         has is a place.
-    header : bool, optional
-        Whether the first line of CSV files has names. None: it has if text stands above numbers; a GuessWarning says
-        where that is not clear.
-    on_bad : {'raise', 'skip'}, default='raise'
-        With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out; the
-        attribute `n_skipped` says how many. Otherwise cells that are no numbers and rows of another width raise
-        SourceError, and NaN and infinities the ValueError of the estimator, unless they mean missing values to it;
-        messages name file, row and column. Damaged files raise in any case.
+    on_bad : {'raise', 'skip', 'keep'}, default='raise'
+        With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out;
+        `n_skipped` says how many, `skipped` which, `numbers(index)` where the others stand among all. With 'keep',
+        which is for predict, predict_proba, score_samples and batch.py, they keep their place: their label is -2, their
+        log-density and probabilities are NaN, unless NaN means a missing value to the model. With 'raise', cells that
+        are no numbers and rows of another width raise SourceError, and NaN and infinities the ValueError of the
+        estimator, unless they mean missing values to it; messages name file, row and column. Damaged files raise in any
+        case.
     batch_rows : int, optional
         Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
         time. Results are the same bits for the same number, whatever the data are stored as.
+
+    header : bool, optional
+        Whether the first line of CSV files has names. None: it has if text stands above numbers; a GuessWarning says
+        where that is not clear. This and what follows is for CSV files alone, and guessed from their first lines.
+    delimiter : str, optional
+        What parts cells; ' ' stands for any number of blanks and tabs.
+    decimal, thousands : str, optional
+        '.' or ',', and what parts thousands, '' for nothing.
+    null : list of str, optional
+        Cells that mean a missing value, beside '', NA, N/A, NaN, null, None, ?, -, . and #N/A.
+    comment : str, optional
+        What begins lines that are left out, '' for nothing; lines before the table may begin with # or %.
+    encoding : str, optional
+        Python's name of it; UTF-8, UTF-16 by its mark, and Windows-1252 are known by the bytes.
 
     Returns
     -------
@@ -77,18 +94,20 @@ def open_source(
     >>> source = fastgmm.open_source("measurements/*.parquet", columns=["x", "y"], on_bad="skip")  # doctest: +SKIP
     >>> fastgmm.GaussianMixture(8).fit(source)  # doctest: +SKIP
     """
-    if on_bad not in ("raise", "skip"):
-        raise InvalidParameterError(f"on_bad must be 'raise' or 'skip'. Got {on_bad!r}.")
+    check_text_options(text)
+    text = cast(TextOptions, {name: value for name, value in text.items() if value is not None})
+    if on_bad not in ON_BAD:
+        raise InvalidParameterError(f"on_bad must be 'raise', 'skip' or 'keep'. Got {on_bad!r}.")
     if batch_rows is not None and not is_count(batch_rows):
         raise InvalidParameterError(f"batch_rows must be a positive int or None. Got {batch_rows!r}.")
     if isinstance(data, Source):
-        if (columns, on_bad, batch_rows, header) != (None, "raise", None, None):
+        if (columns, on_bad, batch_rows, text) != (None, "raise", None, {}):
             raise ValueError("Options are for data that are opened; this is a source already.")
         return data
-    reader = _reader(data, columns, header)
+    reader = _reader(data, columns, text)
     if reader is not None:
         return StreamSource(reader, on_bad, batch_rows)
-    _refuse_header(header, type(data).__name__)
+    _refuse_text_options(text, type(data).__name__)
     names = column_names(data)
     array = to_numbers(data, "data")
     if array.ndim != 2:
@@ -116,17 +135,17 @@ def is_one_shot(data: Any) -> bool:
     return hasattr(data, "__next__") or (_library(data) == "pyarrow" and hasattr(data, "read_next_batch"))
 
 
-def _refuse_header(header: bool | None, kind: str) -> None:
-    if header is not None:
-        raise ValueError(f"header is for CSV files, and these are {kind}.")
+def _refuse_text_options(text: TextOptions, kind: str) -> None:
+    if text:
+        raise ValueError(f"{', '.join(text)} is for CSV files, and these are {kind}.")
 
 
-def _reader(data: Any, columns: Columns, header: bool | None = None) -> Reader | None:
+def _reader(data: Any, columns: Columns, text: TextOptions | None = None) -> Reader | None:
     """Return the reader for the kind of data, None for what is in memory."""
     if isinstance(data, np.ndarray):
         return None
     if _is_path(data) or (isinstance(data, list | tuple) and len(data) > 0 and all(map(_is_path, data))):
-        return _file_reader(data, columns, header)
+        return _file_reader(data, columns, text or {})
     if is_one_shot(data):
         raise TypeError(
             f"{type(data).__name__} is an iterator, whose rows can be read only once, but every iteration of a fit "
@@ -148,12 +167,12 @@ def _reader(data: Any, columns: Columns, header: bool | None = None) -> Reader |
     return None
 
 
-def _file_reader(data: Any, columns: Columns, header: bool | None) -> Reader:
+def _file_reader(data: Any, columns: Columns, text: TextOptions) -> Reader:
     make: Callable[[Path, Columns], Reader]
     paths = find_paths(data)
     kind = kind_of(paths[0])
     if kind != "csv":
-        _refuse_header(header, f"files of the kind {kind}")
+        _refuse_text_options(text, f"files of the kind {kind}")
     if kind == "npy":
         make = NpyReader
     elif kind in ("zarr", "hdf5"):
@@ -163,7 +182,7 @@ def _file_reader(data: Any, columns: Columns, header: bool | None) -> Reader:
     elif kind == "csv":
         from .csv import CsvReader
 
-        make = partial(CsvReader, header=header)
+        make = partial(CsvReader, options=text)
     else:
         from .arrow import ParquetReader
 

@@ -30,7 +30,7 @@ class SliceReader(TableReader):
         self._all = columns is None
         self.n_features, self.dtype, self.n_rows = len(self._columns), dtype, int(shape[0])
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         """Yield whole chunks of the data, as they are stored, where these are not too large."""
         chunk = self._stored_rows()
         is_small = chunk * self._data.shape[1] * self.dtype.itemsize <= LARGEST_READ
@@ -83,7 +83,7 @@ class DaskReader(Reader):
             n_rows = data.shape[0]
             self.n_rows = None if n_rows != n_rows else int(n_rows)  # NaN where Dask does not know
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         """Yield block after block, each computed when it is its turn."""
         count = self._data.npartitions if self._is_frame else self._data.numblocks[0]
         for number in range(count):
@@ -145,7 +145,7 @@ class ChunksReader(Reader):
         self._all = columns is None
         self.n_features, self.dtype = len(self._columns), first.dtype
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         for number, chunk in enumerate(self._data.chunks()):
             values = np.asarray(chunk)
             if not self._all and values.ndim == 2 and values.shape[1] == self._width:

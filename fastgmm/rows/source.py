@@ -13,6 +13,7 @@ from .files import WatchedFile
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+NONE_SKIPPED = np.empty(0, np.int64)
 Rows = Iterable[tuple[int, NDArray[Any]]]
 
 CONVERTED_BYTES = 8 * 2**20
@@ -69,6 +70,8 @@ class Source(ABC):
         Number of the first row for messages, where the rows are a part of others.
     is_local : bool
         Whether this process reads the rows; otherwise workers do.
+    keeps_bad : bool
+        Whether rows that could not be read are among them, with infinity in their place, for what scores rows.
     watched : tuple of WatchedFile
         The files that are read: those of a pass stay the same, and results must not replace them.
     """
@@ -81,6 +84,22 @@ class Source(ABC):
     first_row: int = 0
     is_local: bool = True
     watched: tuple[WatchedFile, ...] = ()
+    keeps_bad: bool = False
+
+    @property
+    def skipped(self) -> NDArray[np.int64]:
+        """The places of rows that are left out, among all."""
+        return NONE_SKIPPED
+
+    @property
+    def n_skipped(self) -> int:
+        """Number of bad rows that are left out."""
+        return len(self.skipped)
+
+    def numbers(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places of these rows among all, those that are left out included."""
+        skipped = self.skipped
+        return index + np.searchsorted(skipped - np.arange(len(skipped)), index, side="right")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -97,7 +116,9 @@ class Source(ABC):
         """`n_samples`, or None where only reading would tell."""
         return self.n_samples
 
-    def remember_counts(self, n_samples: int, n_skipped: int) -> None:  # noqa: B027 - most sources know them
+    def remember_counts(  # noqa: B027 - most sources know them
+        self, n_samples: int, skipped: NDArray[np.int64]
+    ) -> None:
         """Learn from another process what reading the rows told it."""
 
     @abstractmethod

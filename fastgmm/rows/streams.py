@@ -5,7 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..exceptions import SourceError, clipped
 from .files import WatchedFile, check_files
 from .prefetch import Prefetched
 from .reservoir import Reservoir
-from .source import Source, read_dtype, rows_per_block, rows_per_part
+from .source import NONE_SKIPPED, Source, read_dtype, rows_per_block, rows_per_part
 
 Table = NDArray[Any]
 
@@ -31,8 +31,8 @@ class Part:
         The file, or what else they come from.
     first_row : int
         Where they begin there.
-    n_unreadable : int
-        Rows the reader left out, of those it was told to leave out.
+    skipped : ndarray of int64
+        Rows that were left out before or between these, by their places among all rows.
     owned : bool
         Whether nobody else will write into the values.
     """
@@ -40,8 +40,8 @@ class Part:
     values: Table
     origin: str
     first_row: int = 0
-    n_unreadable: int = 0
     owned: bool = False
+    skipped: NDArray[np.int64] = field(default_factory=lambda: NONE_SKIPPED)
 
 
 class Buffers:
@@ -89,8 +89,11 @@ class Reader(ABC):
     watched: tuple[WatchedFile, ...] = ()
 
     @abstractmethod
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
-        """Yield the rows in order, at best `n_rows` at a time; with `skips` leave out rows that cannot be read."""
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
+        """Yield the rows in order, at best `n_rows` at a time.
+
+        With `lenient`, infinity stands in cells and rows that cannot be read; else they are a SourceError.
+        """
 
     def rows(self, index: NDArray[np.int64]) -> Table | None:
         """Return the rows of these increasing indices, or None if that needs reading from the beginning."""
@@ -136,15 +139,16 @@ class StreamSource(Source):
     Parameters
     ----------
     reader : Reader
-    on_bad : {'raise', 'skip'}
-        Whether rows with NaN, infinity or what is no number are left out.
+    on_bad : {'raise', 'skip', 'keep'}
+        Whether rows with NaN, infinity or what is no number are left out, or keep their place: infinity stands where
+        nothing could be read.
     batch_rows : int or None
         Rows of a block; by default about 8 MiB.
 
     Attributes
     ----------
-    counts : (int, int) or None
-        Rows that are read, and rows that are left out, once they have been counted.
+    counts : (int, ndarray of int64) or None
+        Number of rows that are read, and places of those left out, once they have been counted.
     """
 
     def __init__(self, reader: Reader, on_bad: str = "raise", batch_rows: int | None = None) -> None:
@@ -152,12 +156,12 @@ class StreamSource(Source):
         self.n_features, self.names, self.input_dtype = reader.n_features, reader.names, reader.dtype
         self.dtype = read_dtype(reader.dtype)
         self.watched = reader.watched
-        self._batch_rows, self._skips = batch_rows, on_bad == "skip"
+        self._batch_rows, self._skips, self.keeps_bad = batch_rows, on_bad == "skip", on_bad == "keep"
         self.random_access = reader.random_access and not self._skips
-        self.counts: tuple[int, int] | None = None
+        self.counts: tuple[int, NDArray[np.int64]] | None = None
         self._sample: tuple[NDArray[np.int64], Table] | None = None  # kept while rows were counted
         if reader.n_rows is not None and not self._skips:
-            self.counts = (reader.n_rows, 0)
+            self.counts = (reader.n_rows, NONE_SKIPPED)
 
     @property
     def n_samples(self) -> int:
@@ -168,12 +172,11 @@ class StreamSource(Source):
     def known_n_samples(self) -> int | None:
         return None if self.counts is None else self.counts[0]
 
-    def remember_counts(self, n_samples: int, n_skipped: int) -> None:
-        self.counts = (n_samples, n_skipped)
+    def remember_counts(self, n_samples: int, skipped: NDArray[np.int64]) -> None:
+        self.counts = (n_samples, skipped)
 
     @property
-    def n_skipped(self) -> int:
-        """Number of bad rows that are left out."""
+    def skipped(self) -> NDArray[np.int64]:
         return self._counted()[1]
 
     def chunks(self) -> Generator[tuple[int, Table]]:
@@ -224,8 +227,8 @@ class StreamSource(Source):
 
     def place(self, row: int) -> str:
         """Say which row of which file this is."""
-        first = 0
-        for part in self._parts():
+        first, row = 0, int(self.numbers(np.array([row]))[0])
+        for part in self.reader.parts(self._block_rows(), self.on_bad != "raise"):
             if row < first + len(part.values):
                 return f"row {part.first_row + row - first} of {part.origin}"
             first += len(part.values)
@@ -237,16 +240,16 @@ class StreamSource(Source):
         parts = [StreamSource(reader, self.on_bad, self._batch_rows) for reader in self.reader.split(size)]
         return [part.read_as(self.dtype) for part in parts]
 
-    def _counted(self) -> tuple[int, int]:
+    def _counted(self) -> tuple[int, NDArray[np.int64]]:
         if self.counts is None:
-            kept = skipped = 0
+            kept, skipped = 0, [NONE_SKIPPED]
             sample = Reservoir(self.n_features)
             for part in self._parts():
                 kept += len(part.values)
-                skipped += part.n_unreadable
+                skipped.append(part.skipped)
                 if len(part.values):
                     sample.add(part.values)
-            self.counts = (kept, skipped)
+            self.counts = (kept, np.concatenate(skipped))
             self._sample = sample.kept() if kept else None
         return self.counts
 
@@ -255,8 +258,8 @@ class StreamSource(Source):
 
     def _parts(self) -> Iterator[Part]:
         """What the reader gives, checked, without bad rows if they are left out."""
-        wanted = read_dtype(self.input_dtype)
-        for part in self.reader.parts(self._block_rows(), self._skips):
+        wanted, row = read_dtype(self.input_dtype), 0
+        for part in self.reader.parts(self._block_rows(), self.on_bad != "raise"):
             check_part(part, self.n_features)
             if len(part.values) and read_dtype(part.values.dtype) != wanted:
                 raise SourceError(
@@ -268,9 +271,10 @@ class StreamSource(Source):
                 continue
             values = np.ascontiguousarray(part.values, wanted)
             good = np.isfinite(values).all(axis=1)
-            n_bad = len(good) - int(good.sum())
-            values = values if n_bad == 0 else values[good]
-            yield Part(values, part.origin, part.first_row, part.n_unreadable + n_bad, part.owned or n_bad > 0)
+            bad = row + np.flatnonzero(~good)
+            row += len(good)
+            values = values[good] if len(bad) else values
+            yield Part(values, part.origin, part.first_row, part.owned or len(bad) > 0, bad)
 
     def _blocks(self) -> Generator[Table]:
         """The rows in blocks of equal length, apart from the last; copied, since readers may use a buffer again."""
@@ -375,10 +379,10 @@ class Chained(Reader):
     def reads_ahead(self) -> bool:
         return all(reader.reads_ahead for reader in self.readers)
 
-    def parts(self, n_rows: int, skips: bool) -> Iterator[Part]:
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         for reader in self.readers:
             check_files(reader.watched)
-            for part in reader.parts(n_rows, skips):
+            for part in reader.parts(n_rows, lenient):
                 check_files(reader.watched, f", in or after row {part.first_row}")
                 yield part
 

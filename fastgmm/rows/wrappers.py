@@ -4,12 +4,13 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import GuessWarning
+from .dialect import TextOptions
 from .open import Columns, open_source
 from .source import Array, Source, blocks, rows_per_block
 
@@ -26,7 +27,7 @@ class WrappedSource(Source):
 
     def __init__(self, source: Source) -> None:
         self._source, self.random_access, self.first_row = source, source.random_access, source.first_row
-        self.is_local, self.watched = source.is_local, source.watched
+        self.is_local, self.watched, self.keeps_bad = source.is_local, source.watched, source.keeps_bad
 
     @property
     def n_samples(self) -> int:
@@ -37,12 +38,11 @@ class WrappedSource(Source):
         return self._source.known_n_samples
 
     @property
-    def n_skipped(self) -> int:
-        """Number of bad rows that are left out."""
-        return int(getattr(self._source, "n_skipped", 0))
+    def skipped(self) -> NDArray[np.int64]:
+        return self._source.skipped
 
-    def remember_counts(self, n_samples: int, n_skipped: int) -> None:
-        self._source.remember_counts(n_samples, n_skipped)
+    def remember_counts(self, n_samples: int, skipped: NDArray[np.int64]) -> None:
+        self._source.remember_counts(n_samples, skipped)
 
     def chunks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (index of the first row, block); a block is a few megabytes, also of an array in memory."""
@@ -131,7 +131,7 @@ class LeadingColumns(WrappedSource):
 
 
 def open_weighted(
-    data: Any, weights: str | int, *, columns: Columns = None, on_bad: str = "raise", header: bool | None = None
+    data: Any, weights: str | int, *, columns: Columns = None, on_bad: str = "raise", **text: Unpack[TextOptions]
 ) -> tuple[Source, Array]:
     """Return rows and their weights from the same files, `weights` being the name or place of the weights' column.
 
@@ -139,7 +139,7 @@ def open_weighted(
 
     Parameters
     ----------
-    data, columns, on_bad, header : as in `open_source`
+    data, columns, on_bad, text : as in `open_source`
         Without `columns`, all others are features. With 'skip', rows whose weight is no number are left out too.
     weights : str or int
 
@@ -157,7 +157,7 @@ def open_weighted(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuessWarning)  # the last of these sources gives it
-        everything, alone = (open_source(data, columns=c, header=header) for c in (None, [weights]))
+        everything, alone = (open_source(data, columns=c, **text) for c in (None, [weights]))
     names = everything.names
     if isinstance(weights, str) and weights.isdigit() and weights not in (names or ()):
         weights = int(weights)
@@ -167,11 +167,11 @@ def open_weighted(
         columns = [column for column in known if column != (weights if alone.names is None else alone.names[0])]
         if not columns:
             raise ValueError(f"there is no column beside {weights!r}, which holds the weights: nothing is left to fit.")
-    features = open_source(data, columns=columns, header=header)
+    features = open_source(data, columns=columns, **text)
     chosen = columns if features.names is None else features.names
     if (weights if alone.names is None else alone.names[0]) in chosen:
         raise ValueError(f"column {weights!r} holds the weights and cannot be a feature too; leave it out of columns.")
-    both = open_source(data, columns=[*columns, weights], on_bad=on_bad, header=header)
+    both = open_source(data, columns=[*columns, weights], on_bad=on_bad, **text)
     return LeadingColumns(both, features.dtype, features.input_dtype), _last_column(both, weights)
 
 
