@@ -23,7 +23,7 @@ OWNERS = {
     "matplotlib": {"plot"},
     "typer": {"cli"},
     "rich": {"_terminal.py"},
-    "pyarrow": {"rows/arrow.py", "rows/csv.py", "rows/parquet_output.py"},
+    "pyarrow": {"rows/arrow.py", "rows/csv.py", "rows/text.py", "rows/parquet_output.py"},
     "zarr": {"rows/stores.py"},
     "h5py": {"rows/stores.py"},
     "dask": {"distributed/clusters.py"},

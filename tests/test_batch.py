@@ -138,8 +138,18 @@ def test_opened_sources_frames_and_names_of_columns(blobs):
     np.testing.assert_array_equal(np.load("a.npy"), expected)
     np.testing.assert_array_equal(np.load("b.npy"), expected)
     source = open_source("bad.parquet", columns=["a", "b", "c"], on_bad="skip")
-    assert batch.predict(model, source, "c.npy") == 598
-    np.testing.assert_array_equal(np.load("c.npy"), np.delete(expected, [3, 500]))
+    with pytest.raises(ValueError, match=r"2 bad rows are left out.*c\.npy.*\.parquet file, .*`row`.*on_bad='keep'"):
+        batch.predict(model, source, "c.npy")
+    assert "c.npy" not in files()
+    assert batch.predict(model, source, "c.parquet") == 598
+    found = pd.read_parquet("c.parquet")
+    assert list(found) == ["row", "label"]
+    np.testing.assert_array_equal(found["row"], np.delete(np.arange(600), [3, 500]))
+    np.testing.assert_array_equal(found["label"], expected[found["row"]])
+    source = open_source("bad.parquet", columns=["a", "b", "c"], on_bad="keep")
+    assert batch.predict(model, source, "c.npy") == 600
+    expected[[3, 500]] = -2
+    np.testing.assert_array_equal(np.load("c.npy"), expected)
     for wrong, message in ((["c", "b", "a"], "feature names should match"), (["a", "b"], "feature names|3 features")):
         with pytest.raises(ValueError, match=message):
             batch.predict(model, open_source("rows.parquet", columns=wrong), "d.npy")

@@ -177,7 +177,7 @@ def test_marks_of_thousands_and_decimals_are_found_and_can_be_said(delimiter, de
     csv.writer(stream, delimiter=delimiter).writerows([["a", "b", "c"], *cells])
     path = write(tmp_path / "x.csv", stream.getvalue())
     if thousands:
-        with pytest.warns(GuessWarning, match=re.escape(f"'{thousands}' is taken for the mark of thousands")):
+        with pytest.warns(GuessWarning, match=re.escape(f"{thousands!r} is taken for the mark of thousands")):
             found = read(path)
     else:
         found = read(path)
@@ -194,7 +194,7 @@ def test_a_comma_before_three_digits_is_a_decimal_mark_with_a_word(tmp_path):
         assert read(path)[1].tolist() == [[1.234, 5], [2.345, 6]]
     assert read(path, decimal=".", thousands=",")[1].tolist() == [[1234, 5], [2345, 6]]
     with pytest.raises(SourceError, match=r"'1,23' is no number"):
-        read(write(path, "a;b\n1,23;5\n"), decimal=".", thousands=",")
+        read(write(path, "a;b\n1,234;5\n1,23;5\n"), decimal=".", thousands=",")
 
 
 @pytest.mark.parametrize("on_bad", ["raise", "skip", "keep"])

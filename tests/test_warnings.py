@@ -137,6 +137,11 @@ CASES = {
         lambda X, _: fastgmm.open_source("guess.csv"),
         "GuessWarning",
     ),
+    "guess about the cells of a table": (
+        lambda X: Path("guess.csv").write_text("a;b\n1'000;2\n3'000;4\n"),
+        lambda X, _: fastgmm.open_source("guess.csv"),
+        "GuessWarning",
+    ),
     "few images": (
         None,
         lambda X: ImageGenerator(1, n_factors=20, random_state=0).fit(X[:256].reshape(32, 4, 4) % 1.0),

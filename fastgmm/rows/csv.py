@@ -131,7 +131,7 @@ class CsvReader(Reader):
             row = stop
         bad += [number - 1 - self._skipped_lines for number in dropped]
         if bad:
-            yield Part(np.full((len(bad), self.n_features), np.nan), self.origin, row, owned=True)
+            yield Part(np.full((len(bad), self.n_features), np.inf), self.origin, row, owned=True)
 
     @property
     def _skipped_lines(self) -> int:
@@ -176,7 +176,7 @@ class CsvReader(Reader):
         )
 
     def _numbers(self, column: Any, lenient: bool) -> NDArray[np.float64]:
-        """A column of text as numbers; what is none becomes NaN, or is an error."""
+        """A column of text as numbers; what is none becomes infinity, or is an error."""
         import pyarrow
         from pyarrow import compute
 
@@ -185,10 +185,9 @@ class CsvReader(Reader):
         is_empty = compute.is_in(text, value_set=pyarrow.array(list(cells.empty)))
         is_number = compute.match_substring_regex(text, f"^(?i:{cells.pattern})$")
         is_truth = compute.is_in(compute.utf8_lower(text), value_set=pyarrow.array(list(TRUTH)))
-        if not lenient:
-            good = compute.or_(compute.or_(is_empty, is_number), is_truth)
-            if not compute.all(compute.fill_null(good, True)).as_py():
-                raise _NoNumberError
+        is_known = compute.fill_null(compute.or_(compute.or_(is_empty, is_number), is_truth), True)
+        if not (lenient or compute.all(is_known).as_py()):
+            raise _NoNumberError
         number = compute.if_else(compute.and_not(is_number, is_empty), text, None)
         if cells.thousands:
             number = compute.replace_substring(number, cells.thousands, "")
@@ -198,7 +197,7 @@ class CsvReader(Reader):
         if compute.any(compute.fill_null(is_truth, False)).as_py():
             truth = compute.equal(compute.utf8_lower(text), "true").cast(pyarrow.float64())
             number = compute.if_else(compute.fill_null(is_truth, False), truth, number)
-        return number.to_numpy(zero_copy_only=False)
+        return compute.if_else(is_known, number, np.inf).to_numpy(zero_copy_only=False)
 
     def _cleaned(self) -> CleanText:
         return CleanText(self._path, self._encoding, self._comment, self._joins_blanks)
@@ -256,11 +255,11 @@ def _stacked(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _with_bad_rows(values: NDArray[np.float64], first: int, bad: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
-    """Rows from number `first` on with NaN in the places of bad ones among them, and how many of these there are."""
+    """Rows from number `first` on with infinity in the places of bad ones among them, and how many of these there are."""
     if not len(bad) or not len(values):
         return values, 0
     numbers = first + np.arange(len(values))
     numbers += np.searchsorted(bad - np.arange(len(bad)), numbers, side="right")
-    out = np.full((numbers[-1] + 1 - first, values.shape[1]), np.nan)
+    out = np.full((numbers[-1] + 1 - first, values.shape[1]), np.inf)
     out[numbers - first] = values
     return out, int(np.searchsorted(bad, numbers[-1]))

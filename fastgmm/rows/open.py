@@ -19,7 +19,6 @@ from .source import ArraySource, Source
 from .streams import Chained, Reader, StreamSource, chosen_columns
 
 ON_BAD = ("raise", "skip", "keep")
-ON_BAD = ("raise", "skip", "keep")
 Columns = Sequence[str | int] | None
 
 
@@ -51,29 +50,23 @@ def open_source(
         has is a place.
     on_bad : {'raise', 'skip', 'keep'}, default='raise'
         With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out;
-        `n_skipped` says how many, `skipped` which, `numbers(index)` where the others stand among all. With 'keep',
-        which is for predict, predict_proba, score_samples and batch.py, they keep their place: their label is -2, their
-        log-density and probabilities are NaN, unless NaN means a missing value to the model. With 'raise', cells that
-        are no numbers and rows of another width raise SourceError, and NaN and infinities the ValueError of the
-        estimator, unless they mean missing values to it; messages name file, row and column. Damaged files raise in any
-        case.
+        `n_skipped` says how many, `skipped` which, `numbers(index)` where the others stand among all. With 'keep', for
+        predict, predict_proba, score_samples and batch.py, they keep their place: their label is -2, their log-density
+        and probabilities are NaN, unless NaN means a missing value to the model. With 'raise', cells that are no numbers
+        and rows of another width raise SourceError, and NaN and infinities the ValueError of the estimator, unless they
+        mean missing values to it; messages name file, row and column. Damaged files raise in any case.
     batch_rows : int, optional
         Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
         time. Results are the same bits for the same number, whatever the data are stored as.
-
     header : bool, optional
-        Whether the first line of CSV files has names. None: it has if text stands above numbers; a GuessWarning says
-        where that is not clear. This and what follows is for CSV files alone, and guessed from their first lines.
-    delimiter : str, optional
-        What parts cells; ' ' stands for any number of blanks and tabs.
-    decimal, thousands : str, optional
-        '.' or ',', and what parts thousands, '' for nothing.
+        Whether the first line of CSV files has names. This and what follows is for CSV files alone, and guessed from
+        their first lines; a GuessWarning says what is not clear.
+    delimiter, decimal, thousands : str, optional
+        What parts cells, ' ' standing for any number of blanks and tabs; '.' or ','; what parts thousands, '' for none.
     null : list of str, optional
         Cells that mean a missing value, beside '', NA, N/A, NaN, null, None, ?, -, . and #N/A.
-    comment : str, optional
-        What begins lines that are left out, '' for nothing; lines before the table may begin with # or %.
-    encoding : str, optional
-        Python's name of it; UTF-8, UTF-16 by its mark, and Windows-1252 are known by the bytes.
+    comment, encoding : str, optional
+        What begins lines that are left out, '' for nothing; Python's name of the encoding.
 
     Returns
     -------

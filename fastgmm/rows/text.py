@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE_BYTES = 2**18
-MARKS: tuple[tuple[bytes, str], ...] = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-)
-MARKS += ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",  # before the mark that it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 FALLBACK = "cp1252"  # of western Windows; it differs from Latin-1 in 27 signs, none of which is in numbers
 
 
@@ -31,7 +32,7 @@ def guessed_encoding(path: Path) -> str:
     """What the first bytes are: by their mark, UTF-8, UTF-16 without one, or else FALLBACK."""
     with raw_stream(path) as stream:
         head = stream.read(SAMPLE_BYTES)
-    for mark, encoding in MARKS:
+    for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
     if head[1:64:2].count(0) > len(head[:64]) // 4:
