@@ -11,10 +11,10 @@ from ..model.expectation import Expectation, KnownRows, PartlyLabelled, Partwise
 from ..model.maximisation import Maximiser
 from ..model.missing import MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
-from ..rows.source import ArraySource, Source
+from ..rows.source import ArraySource, Source, blocks
 from ..rows.summary import ColumnSummary
 from ..rows.wrappers import FilledSource, filled
-from .labelled import label_means
+from .labelled import BLOCK_ROWS, label_means
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Problem:
         The M-step.
     has_missing : bool
         Whether NaN stands for missing values.
+    labels : ndarray of shape (n_samples,), int64, or None
+        The component of each row, -1 where it is not known; None if no row is labelled.
     parameters_kind : type
         What the parameters are values of.
     weight_unit : float
@@ -44,13 +46,18 @@ class Problem:
     n_components: int
     maximise: Any
     has_missing: bool = False
+    labels: NDArray[np.int64] | None = field(default=None, kw_only=True)
     parameters_kind: type = field(default=MixtureParameters, kw_only=True)
     weight_unit: float = field(default=1.0, kw_only=True)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
-        """Sum of the rows' weights."""
-        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
+        """Sum of the weights of the rows, but for those without any value whose component is not known either."""
+        total = float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
+        if not self.has_missing or self.columns.has_complete_column:
+            return total
+        per_row = (self.sample_weight, self.labels)
+        return total - float(sum(self.source.map_parts(_weight_without_values, per_row=per_row)))
 
     def expectation(self) -> Any:
         """The pass over all rows that EM repeats."""
@@ -76,14 +83,11 @@ class MixtureProblem(Problem):
     Attributes
     ----------
     maximise : Maximiser
-    labels : ndarray of shape (n_samples,), int64, or None
-        The component of each row, -1 where it is not known; None if no row is labelled.
     noise_start : float
         Weight of the uniform noise to begin with, where there is one.
     """
 
     maximise: Maximiser
-    labels: NDArray[np.int64] | None = None
     noise_start: float = 0.0
 
     @cached_property
@@ -133,6 +137,18 @@ class MixtureProblem(Problem):
 
 
 FitProblem = MixtureProblem  # as pickles of version 0.1.0 name it
+
+
+def _weight_without_values(part: Source, sample_weight: Array | None, labels: NDArray[np.int64] | None) -> float:
+    """Weight of the rows of a part that have neither a value nor a label."""
+    total = 0.0
+    for first, block in blocks(part.chunks(), BLOCK_ROWS):
+        rows = slice(first, first + len(block))
+        silent = np.isnan(block).all(axis=1)
+        if labels is not None:
+            silent &= labels[rows] < 0
+        total += float(silent.sum() if sample_weight is None else sample_weight[rows][silent].sum())
+    return total
 
 
 def _pass_over_complete(source: Source, sample_weight: Array | None, shift: Array) -> Expectation:

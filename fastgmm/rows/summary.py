@@ -1,6 +1,6 @@
 """What a fit must know of its columns beforehand, from one pass over the rows; and where a bad value stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ class ColumnSummary:
         nothing.
     has_missing, has_infinity : bool
         Whether a value (of any weight) is NaN, or infinite.
+    present : ndarray of shape (n_features,), float64
+        Weight of the rows whose value is not NaN.
+    has_complete_column : bool
+        Whether a column has no NaN (in rows of any weight), so that every row has a value.
     """
 
     minimum: Array
@@ -31,6 +35,8 @@ class ColumnSummary:
     variance: Array
     has_missing: bool = False
     has_infinity: bool = False
+    present: Array = field(default_factory=lambda: np.empty(0))
+    has_complete_column: bool = True
 
     @property
     def finite(self) -> bool:
@@ -47,8 +53,8 @@ def summarise_columns(source: Source, sample_weight: Array | None = None) -> Col
     """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples."""
     shift = _shift(source, sample_weight)
     merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight,))))
-    total = merged[:, 5].sum(axis=0)
-    total = np.where(total > 0, total, 1.0)
+    present = merged[:, 5].sum(axis=0)
+    total = np.where(present > 0, present, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         offset = merged[:, 2].sum(axis=0) / total
         variance = np.maximum(merged[:, 3].sum(axis=0) / total - offset**2, 0.0)
@@ -59,6 +65,8 @@ def summarise_columns(source: Source, sample_weight: Array | None = None) -> Col
         variance,
         bool((merged[:, 6] > 0).any()),
         not np.isfinite(merged[:, 4]).all(),
+        present,
+        bool((merged[:, 6] == 0).all(axis=0).any()),
     )
 
 

@@ -71,19 +71,27 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
         noise_bounds=bounds,
         regularises=model.on_singular == "regularize",
     )
-    problem = MixtureProblem(source, columns, weight, n_components, maximise, columns.has_missing, labels, noise_start)
+    problem = MixtureProblem(
+        source, columns, weight, n_components, maximise, columns.has_missing, noise_start, labels=labels
+    )
     if model.prior is None:
         return problem
     given = ConjugatePrior() if isinstance(model.prior, str) else model.prior
-    complete = replace(problem, source=problem.complete_source())
     prior = given.resolved(
-        model.covariance_type,
-        n_components,
-        columns.mean,
-        columns.variance,
-        lambda: complete.data_pass().data_scatter() / problem.total_weight,
+        model.covariance_type, n_components, columns.mean, columns.variance, lambda: _row_covariance(problem)
     )
     return replace(problem, maximise=replace(maximise, prior=prior))
+
+
+def _row_covariance(problem: MixtureProblem) -> Array:
+    """Covariance of all rows: correlations of rows filled with column means, variances of the values that are there."""
+    complete = replace(problem, source=problem.complete_source())
+    covariance = complete.data_pass().data_scatter() / problem.total_weight
+    if not problem.has_missing:
+        return covariance
+    shrunk = np.diagonal(covariance)
+    unit = np.sqrt(problem.columns.variance / np.where(shrunk > 0, shrunk, 1.0))
+    return unit[:, None] * covariance * unit
 
 
 def user_start(model: Any, n_features: int) -> dict[str, Array]:
