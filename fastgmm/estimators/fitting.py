@@ -220,12 +220,18 @@ class EMEstimator(MixtureEstimator):
             )
         return check.check_sample_weight(sample_weight, source.n_samples)
 
-    def _summary(self, source: Source, weight: Array | None, every_column: bool = True) -> ColumnSummary:
+    def _summary(
+        self,
+        source: Source,
+        weight: Array | None,
+        labels: NDArray[np.int64] | None = None,
+        every_column: bool = True,
+    ) -> ColumnSummary:
         """Summarise the columns, checked: ValueError for values that are not finite or whose squares leave the range.
 
         NaN may be a missing value; with `every_column`, each must have others.
         """
-        columns, names = summarise_columns(source, weight), self._column_names()
+        columns, names = summarise_columns(source, weight, labels), self._column_names()
         if columns.has_infinity or (columns.has_missing and not self._may_miss):
             check.raise_nonfinite(source, type(self).__name__, names, self._may_miss)
         if columns.has_missing and every_column:

@@ -11,10 +11,10 @@ from ..model.expectation import Expectation, KnownRows, PartlyLabelled, Partwise
 from ..model.maximisation import Maximiser
 from ..model.missing import MissingPass
 from ..model.parameters import Array, MixtureParameters, UniformNoise
-from ..rows.source import ArraySource, Source, blocks
+from ..rows.source import ArraySource, Source
 from ..rows.summary import ColumnSummary
 from ..rows.wrappers import FilledSource, filled
-from .labelled import BLOCK_ROWS, label_means
+from .labelled import label_means
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Problem:
     ----------
     source : Source
     columns : ColumnSummary
-        Of the rows of positive weight, without missing values.
+        Of the rows of positive weight, without missing values, and of these labels.
     sample_weight : ndarray of shape (n_samples,) or None
     n_components : int
     maximise : callable(statistics)
@@ -53,11 +53,8 @@ class Problem:
     @cached_property
     def total_weight(self) -> float:
         """Sum of the weights of the rows, but for those without any value whose component is not known either."""
-        total = float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
-        if not self.has_missing or self.columns.has_complete_column:
-            return total
-        per_row = (self.sample_weight, self.labels)
-        return total - float(sum(self.source.map_parts(_weight_without_values, per_row=per_row)))
+        total = self.source.n_samples if self.sample_weight is None else self.sample_weight.sum()
+        return float(total) - self.columns.silent
 
     def expectation(self) -> Any:
         """The pass over all rows that EM repeats."""
@@ -137,18 +134,6 @@ class MixtureProblem(Problem):
 
 
 FitProblem = MixtureProblem  # as pickles of version 0.1.0 name it
-
-
-def _weight_without_values(part: Source, sample_weight: Array | None, labels: NDArray[np.int64] | None) -> float:
-    """Weight of the rows of a part that have neither a value nor a label."""
-    total = 0.0
-    for first, block in blocks(part.chunks(), BLOCK_ROWS):
-        rows = slice(first, first + len(block))
-        silent = np.isnan(block).all(axis=1)
-        if labels is not None:
-            silent &= labels[rows] < 0
-        total += float(silent.sum() if sample_weight is None else sample_weight[rows][silent].sum())
-    return total
 
 
 def _pass_over_complete(source: Source, sample_weight: Array | None, shift: Array) -> Expectation:

@@ -25,8 +25,8 @@ class ColumnSummary:
         Whether a value (of any weight) is NaN, or infinite.
     present : ndarray of shape (n_features,), float64
         Weight of the rows whose value is not NaN.
-    has_complete_column : bool
-        Whether a column has no NaN (in rows of any weight), so that every row has a value.
+    silent : float
+        Weight of the rows without any value whose component is not known: they say nothing.
     """
 
     minimum: Array
@@ -36,7 +36,7 @@ class ColumnSummary:
     has_missing: bool = False
     has_infinity: bool = False
     present: Array = field(default_factory=lambda: np.empty(0))
-    has_complete_column: bool = True
+    silent: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -49,10 +49,15 @@ class ColumnSummary:
         return self.minimum == self.maximum
 
 
-def summarise_columns(source: Source, sample_weight: Array | None = None) -> ColumnSummary:
-    """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples."""
+def summarise_columns(
+    source: Source, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
+) -> ColumnSummary:
+    """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples.
+
+    labels: the component of each row, -1 where it is not known; None where none is.
+    """
     shift = _shift(source, sample_weight)
-    merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight,))))
+    merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight, labels))))
     present = merged[:, 5].sum(axis=0)
     total = np.where(present > 0, present, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -66,7 +71,7 @@ def summarise_columns(source: Source, sample_weight: Array | None = None) -> Col
         bool((merged[:, 6] > 0).any()),
         not np.isfinite(merged[:, 4]).all(),
         present,
-        bool((merged[:, 6] == 0).all(axis=0).any()),
+        float(merged[:, 7, 0].sum()),
     )
 
 
@@ -105,21 +110,26 @@ def _some_values(part: Source, sample_weight: Array | None) -> Array:
     return found
 
 
-def _column_sums(source: Source, shift: Array, sample_weight: Array | None) -> Array:
-    """What kernels/columns.py finds in each stretch of the rows, (n_stretches, 7, n_features)."""
+def _column_sums(source: Source, shift: Array, sample_weight: Array | None, labels: NDArray[np.int64] | None) -> Array:
+    """What kernels/columns.py finds in each stretch of the rows, (n_stretches, 8, n_features)."""
     from ..kernels import parallel
     from ..kernels.columns import summarise_columns_slot
 
     size = parallel.rows_per_call(100.0 * source.n_features)
-    summaries = [np.empty((0, 7, source.n_features))]
+    per_row = [
+        np.empty(0, dtype) if values is None else values
+        for values, dtype in ((sample_weight, np.float64), (labels, np.int64))
+    ]
+    summaries = [np.empty((0, 8, source.n_features))]
     for begin, rows in blocks(source.chunks(), size):
         block = rows.view()
         block.flags.writeable = False
         n_slots = max(1, min(32, len(block) // 1024))
-        summary = np.empty((n_slots, 7, source.n_features))
-        weight = (np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]).view()
-        weight.flags.writeable = False
-        parallel.run_slots(summarise_columns_slot, n_slots, 0, block, weight, shift, summary)
+        summary = np.empty((n_slots, 8, source.n_features))
+        of_block = [values[begin : begin + len(block)] for values in per_row]
+        for values in of_block:
+            values.flags.writeable = False
+        parallel.run_slots(summarise_columns_slot, n_slots, 0, block, *of_block, shift, summary)
         summaries.append(summary)
     return np.concatenate(summaries)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import validation as check
 from ...model.covariance import STRUCTURES
@@ -36,7 +37,8 @@ def solver_iteration(model: Any, problem: MixtureProblem, rng: np.random.RandomS
 
 def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> MixtureProblem:
     """Check rows, settings and how they go together."""
-    columns = model._summary(source, weight)
+    labels = _labels(model, source, y)
+    columns = model._summary(source, weight, labels)
     relative = model.reg_covar == "auto"
     ridge = RELATIVE_RIDGE if relative else float(model.reg_covar)
     if model.prior is None:
@@ -44,11 +46,6 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
     n_components, n_features = int(model.n_components), source.n_features
     bounds, noise_start = resolve_noise(model.noise, columns, n_features)
     fixed = resolve_fixed(model.fixed, model.covariance_type, (n_components, n_features), bounds is not None)
-    labels = None
-    if model.semi_supervised and y is not None:
-        labels = resolve_labels(y, source.n_samples, n_components)
-    else:
-        warn_about_labels(y)
     check_combinations(
         {
             "acceleration": model.acceleration is not None,
@@ -81,6 +78,14 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
         model.covariance_type, n_components, columns.mean, columns.variance, lambda: _row_covariance(problem)
     )
     return replace(problem, maximise=replace(maximise, prior=prior))
+
+
+def _labels(model: Any, source: Source, y: Any) -> NDArray[np.int64] | None:
+    """The component of each row, -1 where it is not known; None where none is."""
+    if model.semi_supervised and y is not None:
+        return resolve_labels(y, source.n_samples, int(model.n_components))
+    warn_about_labels(y)
+    return None
 
 
 def _row_covariance(problem: MixtureProblem) -> Array:

@@ -134,12 +134,12 @@ def _next_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> 
     source = model._read(X, reset=False, model_dtype=problem.source.dtype)
     weight = check.check_sample_weight(sample_weight, source.n_samples)
     check.check_weight_range(weight, "where batches are added up")
-    columns = model._summary(source, weight, every_column=False)
-    if problem.maximise.noise_bounds is not None:
-        check_within(columns, problem.maximise.noise_bounds)
     labels = None
     if model.semi_supervised and y is not None:
         labels = resolve_labels(y, source.n_samples, problem.n_components)
+    columns = model._summary(source, weight, labels, every_column=False)
+    if problem.maximise.noise_bounds is not None:
+        check_within(columns, problem.maximise.noise_bounds)
     problem = replace(problem, source=source, sample_weight=weight, labels=labels, has_missing=columns.has_missing)
     return replace(model._stream, problem=problem)
 
