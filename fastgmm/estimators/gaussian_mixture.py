@@ -329,7 +329,8 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape
         structure, noise = _structure(self.covariance_type), hasattr(self, "noise_weight_")
-        held = resolve_fixed(self.fixed, self.covariance_type, (n_components, n_features), noise)
+        fixed = self._setting("fixed")
+        held = resolve_fixed(fixed, self.covariance_type, (n_components, n_features), noise)
         return structure.n_parameters(n_components, n_features) + noise - held.n_held(structure)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -357,7 +358,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         return self
 
     def _objective(self) -> str:
-        return SOLVERS[self.solver].objective_name(has_prior=self.prior is not None)
+        return SOLVERS[self._setting("solver")].objective_name(has_prior=self._setting("prior") is not None)
 
     def _parameters(self) -> MixtureParameters:
         parameters = super()._parameters()
@@ -370,7 +371,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         given = user_start(self, problem.source.n_features)
         rng = check.check_random_state(self.random_state)
         m_step: MStep = problem.maximise
-        if self.on_singular == "restart":
+        if self._setting("on_singular") == "restart":
             m_step = Reseeding(problem, check.generator_from(rng))
 
         def start() -> MixtureParameters:
@@ -383,7 +384,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         """Check everything that is known of the rows."""
         weight = self._check_rows(source, sample_weight)
-        if self.prior is not None:
+        if self._setting("prior") is not None:
             check.check_weight_range(weight, "with a prior, whose counts are in rows of weight 1")
         unit = check.weight_unit(weight)
         return replace(make_problem(self, source, y, check.in_units(weight, unit)), weight_unit=unit)

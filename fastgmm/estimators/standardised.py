@@ -105,7 +105,7 @@ class StandardisedMixture(InformationCriteria):
             weight = check_sample_weight(sample_weight, source.n_samples)
             standardisation = self.standardisation
             if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
-                with thread_limit(mixture.n_jobs):
+                with thread_limit(mixture._setting("n_jobs")):
                     columns = mixture._summary(source, in_units(weight, weight_unit(weight)))
                     standardisation = Standardisation().fit_summary(columns)
             rows = TransformedSource(source, standardisation, mixture._column_names())
@@ -116,6 +116,9 @@ class StandardisedMixture(InformationCriteria):
         total_weight = float(source.n_samples if scaled is None else scaled.sum()) * unit
         self.log_likelihood_ = mixture.log_likelihood_ + total_weight * standardisation.row_log_abs_det
         return result
+
+    def _setting(self, name: str) -> Any:
+        return self.mixture._setting(name)
 
     @property
     def _may_miss(self) -> bool:

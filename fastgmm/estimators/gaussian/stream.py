@@ -76,14 +76,14 @@ def _pieces(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iter
 
 
 def _learn_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
-    values = {name: getattr(model, name) for name in model._constraints}
+    values = {name: model._setting(name) for name in model._constraints}
     check.check_parameters(type(model).__name__, values, model._constraints, InvalidParameterError)
-    check_combinations({STREAMING.setting: True, f"on_singular={model.on_singular!r}": True})
-    given = model.solver_options if SOLVERS[model.solver] is STREAMING else None
+    check_combinations({STREAMING.setting: True, f"on_singular={values['on_singular']!r}": True})
+    given = values["solver_options"] if SOLVERS[values["solver"]] is STREAMING else None
     options: StepwiseOptions = STREAMING.read_options(given)
     goes_on = hasattr(model, "_stream")
     try:
-        with model._keeping_names(), thread_limit(model.n_jobs):
+        with model._keeping_names(), thread_limit(values["n_jobs"]):
             stream = _next_piece(model, X, y, sample_weight) if goes_on else _begin(model, X, y, sample_weight, options)
             stream, bound = _learn(stream, options)
     except SingularCovarianceError as error:
@@ -138,7 +138,7 @@ def _next_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> 
     if problem.maximise.noise_bounds is not None:
         check_within(columns, problem.maximise.noise_bounds)
     labels = None
-    if model.semi_supervised and y is not None:
+    if model._setting("semi_supervised") and y is not None:
         labels = resolve_labels(y, source.n_samples, problem.n_components)
     problem = replace(problem, source=source, sample_weight=weight, labels=labels, has_missing=columns.has_missing)
     return replace(model._stream, problem=problem)
