@@ -437,6 +437,13 @@ def test_attributes_of_subclasses_named_like_settings_of_ours_are_their_own(kind
             model.partial_fit(X)
 
 
+def pickle_like(model):
+    """A copy by the state that pickles hold."""
+    other = type(model).__new__(type(model))
+    other.__setstate__(model.__getstate__())
+    return other
+
+
 def test_subclasses_have_the_parameters_they_have_without_the_patch():
     def names_of(base):
         class Plain(base):
@@ -452,12 +459,6 @@ def test_subclasses_have_the_parameters_they_have_without_the_patch():
             yield sorted(model.get_params()), sorted(vars(model)), repr(model)
         assert Plain(2).callback() == sklearn.base.clone(Plain(2)).callback() == "mine"
         assert pickle_like(Plain(2)).callback() == "mine"
-
-    def pickle_like(model):
-        """A copy by the state that pickles hold."""
-        other = type(model).__new__(type(model))
-        other.__setstate__(model.__getstate__())
-        return other
 
     stock = list(names_of(SklearnGaussianMixture))
     with patch_sklearn():
@@ -533,3 +534,69 @@ def test_subclasses_with_private_names_of_ours_are_fitted_by_scikit_learn(name, 
             np.testing.assert_array_equal(model.sample(9)[0], expected.sample(9)[0])
             assert getattr(model, name) == "mine"
     assert f"falls back to scikit-learn: Mine has its own {name}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["GaussianMixture", "BayesianGaussianMixture"])
+def test_defaults_given_by_name_hide_nothing_of_a_subclass(kind):
+    """Clones and files hand over all settings."""
+    with patch_sklearn():
+
+        class Plain(getattr(sklearn.mixture, kind)):
+            def callback(self):
+                return "mine"
+
+        model = Plain(n_components=2, max_seconds=9.0, callback=None)
+        assert model.callback() == "mine"
+        assert "callback" not in model.get_params()
+        again = sklearn.base.clone(sklearn.base.clone(model).set_params(max_seconds=None))
+        assert "max_seconds" not in {**again.get_params(), **vars(again)}
+        assert again.set_params(max_seconds=9.0).get_params() == model.get_params()
+
+
+def test_models_of_subclasses_are_saved_and_loaded_with_the_settings_they_were_given(tmp_path):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    with patch_sklearn():
+
+        class Plain(sklearn.mixture.GaussianMixture):
+            def fixed(self):
+                return "mine"
+
+        for settings in ({}, {"noise": True}, {"noise": True, "missing": "em"}, {"covariance_floor": 0.5}):
+            model = Plain(2, random_state=0, **settings).fit(X)
+            model.save(tmp_path / "model")
+            loaded = Plain.load(tmp_path / "model")
+            assert loaded.get_params() == model.get_params()
+            assert model.get_params().keys() - SklearnGaussianMixture._get_param_names() == settings.keys()
+            assert loaded.fixed() == "mine"
+            np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+            assert loaded.bic(X) == model.bic(X)
+            copied = pickle_like(model)
+            assert copied.get_params() == model.get_params()
+            assert copied.score(X) == model.score(X)
+
+
+def test_what_a_property_of_a_subclass_raises_is_seen():
+    with patch_sklearn():
+
+        class Mine(sklearn.mixture.GaussianMixture):
+            @property
+            def centre(self):
+                raise AttributeError("no centre before fit")
+
+        with pytest.raises(AttributeError, match="no centre before fit"):
+            _ = Mine().centre
+        with pytest.raises(AttributeError, match="'Mine' object has no attribute 'nonsense'"):
+            _ = Mine().nonsense
+
+
+def test_a_stream_of_a_subclass_is_its_own():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    with patch_sklearn():
+
+        class Mine(sklearn.mixture.GaussianMixture):
+            def __init__(self, n_components=2):
+                super().__init__(n_components)
+                self._stream = "mine"
+
+        assert Mine().fit(X)._stream == "mine"
+        assert np.isfinite(Mine().partial_fit(X).partial_fit(X).score(X))

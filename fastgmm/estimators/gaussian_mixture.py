@@ -30,7 +30,7 @@ from .covariance_estimator import COVARIANCE_CONSTRAINTS, CovarianceEstimator
 from .fitting import FitPlan
 from .gaussian.knowledge import resolve_fixed
 from .gaussian.problem import is_prior, make_problem, solver_iteration, user_start
-from .gaussian.stream import Stream, learn
+from .gaussian.stream import Stream, learn, stream_of
 from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 from .sklearn_base import InvalidParameterError
 
@@ -313,7 +313,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         settings = unpack_settings(reader, CONSTRAINTS)
         self = cls(len(file.weights), covariance_type=file.covariance_type, **settings)
         try:
-            resolve_fixed(self.fixed, self.covariance_type, file.means.shape, "noise" in file.metadata)
+            resolve_fixed(self._setting("fixed"), self.covariance_type, file.means.shape, "noise" in file.metadata)
         except ValueError as error:
             fail(reader.path, str(error))
         parameters: MixtureParameters = file
@@ -321,7 +321,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
             noise, weights = load_noise(reader.path, file)
             parameters = replace(file, weights=weights, noise=noise)
             if not settings:
-                self.noise = noise.bounds
+                self.set_params(noise=noise.bounds)
         self._set_mixture(parameters, file.dtype)
         unpack_facts(self, reader)
         return self
@@ -393,7 +393,8 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         self._set_mixture(result.parameters, problem.source.dtype)
         total_weight = float(problem.total_weight) * problem.weight_unit
         self.diagnostics_ = diagnose(result, problem.maximise, total_weight)
-        self.__dict__.pop("_stream", None)
+        if stream_of(self) is not None:
+            del self._stream
 
     def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:
         super()._set_mixture(parameters, dtype)

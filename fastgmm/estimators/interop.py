@@ -15,7 +15,7 @@ from typing import Any, Self
 from ..optimization.diagnostics import FitDiagnostics
 from . import bayesian_gaussian_mixture, gaussian_mixture
 from .sklearn_conversion import KEPT, parameter_names, sklearn_class, sklearn_mixture, with_fitted
-from .subclass_settings import GIVEN, settings_methods
+from .subclass_settings import given_settings, settings_methods
 
 logger = logging.getLogger("fastgmm")
 
@@ -66,18 +66,19 @@ def _taken_names(estimator: Any, replacement: Any) -> set[str]:
     """Names of ours, and not scikit-learn's, by which a subclass means something else."""
     if type(estimator) is replacement:
         return set()
-    private = {name for name in _added_names(replacement) if name.startswith("_")}
+    private = _added_names(replacement, "_")
     kinds = type(estimator).__mro__
     of_class = {name for kind in kinds[: kinds.index(replacement)] for name in vars(kind)} & (private | OWN_FACTS)
-    has_noise = "noise" in vars(estimator).get(GIVEN, ())
-    return of_class | (vars(estimator).keys() & (private if has_noise else private | NOISE_FACTS))
+    facts = set() if "noise" in given_settings(estimator) else NOISE_FACTS
+    return of_class | (vars(estimator).keys() & (private | facts))
 
 
 @cache
-def _added_names(replacement: Hashable) -> set[str]:
+def _added_names(replacement: Hashable, prefix: str = "") -> set[str]:
     """Attributes of our class that scikit-learn's lacks."""
     own, original = replacement.__bases__  # type: ignore[attr-defined]
-    return {name for name in dir(own) if not name.endswith("__")} - set(dir(original))
+    added = set(dir(own)) - set(dir(original))
+    return {name for name in added if name.startswith(prefix) and not name.endswith("__")}
 
 
 def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:

@@ -10,15 +10,17 @@ from typing import Any
 GIVEN = "_fastgmm_given"  # on instances of subclasses: the names of those settings of ours that they were given
 
 
-def own_settings(own: type[Any], original: type[Any]) -> dict[str, Any]:
-    """Settings that scikit-learn's class lacks, with their defaults."""
-    theirs = inspect.signature(original).parameters
-    return {name: each.default for name, each in inspect.signature(own).parameters.items() if name not in theirs}
+def given_settings(estimator: Any) -> tuple[str, ...]:
+    """Names of the settings of ours that an instance of a subclass was given."""
+    names: tuple[str, ...] = vars(estimator).get(GIVEN, ())
+    return names
 
 
 def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
     """The methods of a replacement that know which attributes are settings of ours."""
-    defaults = own_settings(own, original)
+    theirs = inspect.signature(original).parameters
+    parameters = inspect.signature(own).parameters
+    defaults = {name: each.default for name, each in parameters.items() if name not in theirs}
 
     def is_replacement(kind: type[Any]) -> bool:
         return vars(kind).get("_setting") is setting
@@ -29,24 +31,33 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
 
     def counts(self: Any, name: str) -> bool:
         """Whether the attribute of this name is what we mean by it."""
-        return name not in defaults or is_replacement(type(self)) or name in vars(self).get(GIVEN, ())
+        return name not in defaults or is_replacement(type(self)) or name in given_settings(self)
 
     def give(self: Any, values: dict[str, Any]) -> None:
-        """Let these count; where clones hand over all that was given, defaults need not."""
-        hands_over = inherits(type(self))
-        names = {name for name, value in values.items() if not (hands_over and value is defaults[name])}
-        if names:
-            setattr(self, GIVEN, tuple(sorted(names.union(vars(self).get(GIVEN, ())))))
+        """Take settings of ours that were given by name.
+
+        Where the subclass has no `__init__` that would ask for the attribute, defaults need none: a method of the same
+        name remains in sight.
+        """
+        given = set(given_settings(self))
+        for name, value in values.items():
+            if not inherits(type(self)) or not _same(value, defaults[name]):
+                setattr(self, name, value)
+                given.add(name)
+            elif name in given:
+                delattr(self, name)
+                given.remove(name)
+        if given or GIVEN in vars(self):
+            setattr(self, GIVEN, tuple(sorted(given)))
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         if is_replacement(type(self)):
             own.__init__(self, *args, **kwargs)
             return
-        values = vars(own(*args, **kwargs))
-        give(self, {name: value for name, value in kwargs.items() if name in defaults})
-        for name, value in values.items():
-            if counts(self, name):
+        for name, value in vars(own(*args, **kwargs)).items():
+            if name not in defaults:
                 setattr(self, name, value)
+        give(self, {name: value for name, value in kwargs.items() if name in defaults})
 
     def setting(self: Any, name: str) -> Any:
         return getattr(self, name) if counts(self, name) else defaults[name]
@@ -55,7 +66,7 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
         """Settings of ours that an object lacks because scikit-learn's class made it."""
         if name in defaults and is_replacement(type(self)):
             return defaults[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return object.__getattribute__(self, name)  # which raises what it raised before, by a property perhaps
 
     def param_names(cls: type[Any]) -> list[str]:
         names: list[str] = original._get_param_names.__func__(cls)
@@ -63,16 +74,13 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
 
     def get_params(self: Any, deep: bool = True) -> dict[str, Any]:
         params: dict[str, Any] = original.get_params(self, deep)
-        given = vars(self).get(GIVEN, ()) if inherits(type(self)) else ()
+        given = given_settings(self) if inherits(type(self)) else ()
         return params | {name: getattr(self, name) for name in given}
 
     def set_params(self: Any, **params: Any) -> Any:
         ours = {name: params.pop(name) for name in params.keys() & defaults} if inherits(type(self)) else {}
         original.set_params(self, **params)
         give(self, ours)
-        for name, value in ours.items():
-            if counts(self, name):
-                setattr(self, name, value)
         return self
 
     def set_state(self: Any, state: dict[str, Any]) -> None:
@@ -95,3 +103,8 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
         "get_params": get_params,
         "set_params": set_params,
     }
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a value is the default: None, text or a number."""
+    return value is default or (type(value) is type(default) and bool(value == default))
