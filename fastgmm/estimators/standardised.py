@@ -104,7 +104,7 @@ class StandardisedMixture(InformationCriteria):
             source = mixture._read(X, reset=True, min_samples=2)
             weight = check_sample_weight(sample_weight, source.n_samples)
             unit, standardisation = weight_unit(weight), self.standardisation
-            with thread_limit(mixture.n_jobs):
+            with thread_limit(mixture._setting("n_jobs")):
                 columns = mixture._summary(source, in_units(weight, unit))
             if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
                 standardisation = Standardisation().fit_summary(columns)
@@ -114,6 +114,9 @@ class StandardisedMixture(InformationCriteria):
         log_abs_det = -float(columns.present @ np.log(standardisation.scale_))  # of the values that there are
         self.log_likelihood_ = mixture.log_likelihood_ + log_abs_det * unit
         return result
+
+    def _setting(self, name: str) -> Any:
+        return self.mixture._setting(name)
 
     @property
     def _may_miss(self) -> bool:
