@@ -279,7 +279,7 @@ def _sampled(model: Any, n_features: int, wanted: range, seed: int) -> Iterator[
     for start in range(wanted.start // size * size, wanted.stop, size):
         stream = np.random.SeedSequence(seed, spawn_key=(start // size,))
         rng = np.random.RandomState(np.random.MT19937(stream))
-        with thread_limit(model.n_jobs):
+        with thread_limit(model._setting("n_jobs")):
             X, labels = density.sample(size, rng)
         order = rng.permutation(size)  # `sample` groups its rows by component
         chosen = order[max(0, wanted.start - start) : wanted.stop - start]

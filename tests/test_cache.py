@@ -35,12 +35,12 @@ import sys
 import numpy as np
 from fastgmm.kernels import columns, parallel
 for dtype in sys.argv[1:]:
-    summary = np.empty((1, 7, 1))
-    arguments = np.array([[1.0], [2.0], [6.0]], dtype), np.empty(0), np.zeros(1), summary
+    summary = np.empty((1, 8, 1))
+    arguments = np.array([[1.0], [2.0], [6.0]], dtype), np.empty(0), np.empty(0, np.int64), np.zeros(1), summary
     parallel.run_slots(columns.summarise_columns_slot, 1, 0, *arguments)
     print(*summary.ravel())
 """
-SUMMARY_OUT = "1.0 6.0 9.0 41.0 0.0 3.0 0.0"
+SUMMARY_OUT = "1.0 6.0 9.0 41.0 0.0 3.0 0.0 0.0"
 
 
 def start(code, *arguments, cwd=ROOT, without=(), **environment):

@@ -87,3 +87,16 @@ def test_an_infinity_is_seen_in_every_row_and_the_largest_number_is_none(as_sour
             Y[row, 1] = bad
             found = summarise_columns(as_source(Y), weight)
             assert (found.has_infinity, found.has_missing) == (bool(np.isinf(bad)), True)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_rows_that_say_nothing_are_weighed(as_source, weighted, labelled):
+    X = RNG.normal(size=(N, 3))
+    X[RNG.random((N, 3)) < 0.5] = np.nan
+    weight = RNG.integers(0, 3, N).astype(float) if weighted else None
+    labels = RNG.integers(-1, 2, N) if labelled else None
+    silent = np.isnan(X).all(axis=1) & (labels < 0 if labelled else True)
+    assert summarise_columns(as_source(X), weight, labels).silent == (
+        weight[silent].sum() if weighted else silent.sum()
+    )

@@ -361,3 +361,242 @@ def test_objects_of_a_class_made_without_the_patch_go_on_under_it():
         assert np.isfinite(model.fit(X).lower_bound_)
         with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
             _ = model.nonsense
+
+
+OWN_SETTINGS = {
+    kind: sorted(set(ours._get_param_names()) - set(theirs._get_param_names()))
+    for kind, ours, theirs in (
+        ("GaussianMixture", GaussianMixture, SklearnGaussianMixture),
+        ("BayesianGaussianMixture", BayesianGaussianMixture, SklearnBayesianGaussianMixture),
+    )
+}
+
+
+class Odd:
+    """No value of any setting, and it will not be asked anything."""
+
+    def __bool__(self):
+        raise AssertionError("was read")
+
+    def __eq__(self, other):
+        raise AssertionError("was read")
+
+    __hash__ = object.__hash__
+
+
+def own_value(kind, name, where):
+    """A class whose attribute `name` is set in this way, and its value."""
+    base, value = getattr(sklearn.mixture, kind), Odd()
+    if where == "class":
+        return type("Mine", (base,), {name: value}), value
+    if where == "other base":
+        return type("Mine", (base, type("Mixin", (), {name: value})), {}), value
+    if where == "parameter":
+        # What scikit-learn reads parameters from is a signature.
+        code = (
+            f"def __init__(self, n_components=2, {name}=value):\n    init(self, n_components)\n    self.{name} = {name}"
+        )
+    elif where == "before":
+        code = f"def __init__(self, n_components=2):\n    self.{name} = value\n    init(self, n_components)"
+    elif where == "after":
+        code = f"def __init__(self, n_components=2):\n    init(self, n_components)\n    self.{name} = value"
+    else:
+        code = "def __init__(self, n_components=2):\n    init(self, n_components)"
+    names = {
+        "value": value,
+        "init": lambda self, n: base.__init__(self, n_components=n, random_state=0, max_iter=500),
+    }
+    exec(code, names)
+    return type("Mine", (base,), {"__init__": names["__init__"]}), value
+
+
+@pytest.mark.parametrize("where", ["class", "other base", "parameter", "before", "after", "later"])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in OWN_SETTINGS.items() for name in names])
+def test_attributes_of_subclasses_named_like_settings_of_ours_are_their_own(kind, name, where):
+    """Methods read the default of the setting, and the attribute keeps the value of the subclass."""
+    X = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[0], [8]], 30, axis=0)
+    with patch_sklearn():
+        mine, value = own_value(kind, name, where)
+        model = mine(n_components=2)
+        if where == "later":
+            assert not hasattr(model, name)
+            setattr(model, name, value)
+        model.set_params(random_state=0, max_iter=500) if where in ("class", "other base") else None
+        expected = getattr(sklearn.mixture, kind)(n_components=2, random_state=0, max_iter=500).fit(X)
+        model.fit(X)
+        assert getattr(model, name) is value
+        assert (name in model.get_params()) == (where == "parameter")
+        np.testing.assert_array_equal(model.means_, expected.means_)
+        np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+        assert model.score(X) == expected.score(X)
+        np.testing.assert_array_equal(model.sample(5)[0], expected.sample(5)[0])
+        np.testing.assert_array_equal(model.impute(X), X)
+        assert model.to_sklearn().n_components == 2
+        if kind == "GaussianMixture":
+            assert model.bic(X) == expected.bic(X)
+            model.partial_fit(X)
+
+
+def pickle_like(model):
+    """A copy by the state that pickles hold."""
+    other = type(model).__new__(type(model))
+    other.__setstate__(model.__getstate__())
+    return other
+
+
+def test_subclasses_have_the_parameters_they_have_without_the_patch():
+    def names_of(base):
+        class Plain(base):
+            def callback(self):
+                return "mine"
+
+        class Own(base):
+            def __init__(self, n_components=1, prior=0.3):
+                super().__init__(n_components)
+                self.prior = prior
+
+        for model in (Plain(2), Own(2), sklearn.base.clone(Plain(2)), sklearn.base.clone(Own(2, 0.4))):
+            yield sorted(model.get_params()), sorted(vars(model)), repr(model)
+        assert Plain(2).callback() == sklearn.base.clone(Plain(2)).callback() == "mine"
+        assert pickle_like(Plain(2)).callback() == "mine"
+
+    stock = list(names_of(SklearnGaussianMixture))
+    with patch_sklearn():
+        assert list(names_of(sklearn.mixture.GaussianMixture)) == stock
+
+
+def test_settings_given_by_name_count_in_subclasses_too():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    with patch_sklearn():
+
+        class Plain(sklearn.mixture.GaussianMixture):
+            pass
+
+        class Knowing(sklearn.mixture.GaussianMixture):
+            def __init__(self, n_components=1, noise=None):
+                super().__init__(n_components, noise=noise, n_jobs=1)
+
+        for model in (Plain(2, noise=True), Plain(2).set_params(noise=True), Knowing(2, True), Knowing(2)):
+            asked = model.get_params()["noise"]
+            for each in (model, sklearn.base.clone(model)):
+                assert each.noise is asked
+                assert each.get_params()["noise"] is asked
+                assert hasattr(each.fit(X), "noise_weight_") == bool(asked)
+        assert hasattr(Knowing().set_params(noise=True).fit(X), "noise_weight_")
+        assert hasattr(Knowing().set_params(noise=True).fit(X).set_params(noise=None).fit(X), "means_")
+        direct = sklearn.mixture.GaussianMixture(2, solver="gradient", n_jobs=1)
+        assert direct.get_params()["solver"] == direct.set_params(noise=True).solver == "gradient"
+        assert direct.set_params(solver="em").noise is True
+        assert hasattr(direct.fit(X), "noise_weight_")
+        with pytest.raises(fastgmm.exceptions.InvalidParameterError, match="'solver' parameter of Plain"):
+            Plain(2, solver="none").fit(X)
+
+
+def test_what_other_bases_of_a_subclass_have_is_not_hidden_by_what_only_ours_has():
+    class Keeping:
+        def save(self, path):
+            return "mine"
+
+        @classmethod
+        def load(cls, path):
+            return cls.__name__
+
+    with patch_sklearn():
+
+        class Kept(sklearn.mixture.GaussianMixture, Keeping):
+            pass
+
+        class Again(Kept):
+            pass
+
+        assert (Kept().save("x"), Kept.load("x"), Again.load("x")) == ("mine", "Kept", "Again")
+
+
+@pytest.mark.parametrize(
+    "name", ["_fit", "_problem", "_density", "_read", "_setting", "_defining", "_parameters", "log_likelihood_"]
+)
+def test_subclasses_with_private_names_of_ours_are_fitted_by_scikit_learn(name, caplog):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    expected = SklearnGaussianMixture(2, random_state=0).fit(X)
+    with patch_sklearn(), caplog.at_level(logging.INFO, "fastgmm"):
+
+        class Mine(sklearn.mixture.GaussianMixture):
+            pass
+
+        setattr(Mine, name, "mine")
+        models = [Mine(2, random_state=0)]
+        if name != "log_likelihood_":
+            models.append(type("Plain", (sklearn.mixture.GaussianMixture,), {})(2, random_state=0))
+            setattr(models[-1], name, "mine")
+        for model in models:
+            np.testing.assert_array_equal(model.fit(X).means_, expected.means_)
+            np.testing.assert_array_equal(model.score_samples(X), expected.score_samples(X))
+            np.testing.assert_array_equal(model.sample(9)[0], expected.sample(9)[0])
+            assert getattr(model, name) == "mine"
+    assert f"falls back to scikit-learn: Mine has its own {name}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["GaussianMixture", "BayesianGaussianMixture"])
+def test_defaults_given_by_name_hide_nothing_of_a_subclass(kind):
+    """Clones and files hand over all settings."""
+    with patch_sklearn():
+
+        class Plain(getattr(sklearn.mixture, kind)):
+            def callback(self):
+                return "mine"
+
+        model = Plain(n_components=2, max_seconds=9.0, callback=None)
+        assert model.callback() == "mine"
+        assert "callback" not in model.get_params()
+        again = sklearn.base.clone(sklearn.base.clone(model).set_params(max_seconds=None))
+        assert "max_seconds" not in {**again.get_params(), **vars(again)}
+        assert again.set_params(max_seconds=9.0).get_params() == model.get_params()
+
+
+def test_models_of_subclasses_are_saved_and_loaded_with_the_settings_they_were_given(tmp_path):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    with patch_sklearn():
+
+        class Plain(sklearn.mixture.GaussianMixture):
+            def fixed(self):
+                return "mine"
+
+        for settings in ({}, {"noise": True}, {"noise": True, "missing": "em"}, {"covariance_floor": 0.5}):
+            model = Plain(2, random_state=0, **settings).fit(X)
+            model.save(tmp_path / "model")
+            loaded = Plain.load(tmp_path / "model")
+            assert loaded.get_params() == model.get_params()
+            assert model.get_params().keys() - SklearnGaussianMixture._get_param_names() == settings.keys()
+            assert loaded.fixed() == "mine"
+            np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+            assert loaded.bic(X) == model.bic(X)
+            copied = pickle_like(model)
+            assert copied.get_params() == model.get_params()
+            assert copied.score(X) == model.score(X)
+
+
+def test_what_a_property_of_a_subclass_raises_is_seen():
+    with patch_sklearn():
+
+        class Mine(sklearn.mixture.GaussianMixture):
+            @property
+            def centre(self):
+                raise AttributeError("no centre before fit")
+
+        with pytest.raises(AttributeError, match="no centre before fit"):
+            _ = Mine().centre
+        with pytest.raises(AttributeError, match="'Mine' object has no attribute 'nonsense'"):
+            _ = Mine().nonsense
+
+
+def test_a_stream_of_a_subclass_is_its_own():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    with patch_sklearn():
+
+        class Mine(sklearn.mixture.GaussianMixture):
+            def __init__(self, n_components=2):
+                super().__init__(n_components)
+                self._stream = "mine"
+
+        assert Mine().fit(X)._stream == "mine"
+        assert np.isfinite(Mine().partial_fit(X).partial_fit(X).score(X))

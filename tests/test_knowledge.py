@@ -301,6 +301,26 @@ def test_bad_noise_is_named(noise, message, faithful):
         GaussianMixture(2, noise=noise).fit(faithful)
 
 
+def test_noise_has_what_fixed_weights_leave_even_where_no_row_is_its_own(covariance_type, blobs):
+    """All rows are labelled, so that none is noise: weights sum to 1 all the same."""
+    model = GaussianMixture(
+        3, covariance_type=covariance_type, noise=True, semi_supervised=True, fixed={"weights": [0.2, 0.4, 0.3]}
+    )
+    model.fit(*blobs)
+    np.testing.assert_array_equal(model.weights_, [0.2, 0.4, 0.3])
+    assert model.noise_weight_ == pytest.approx(0.1, abs=1e-15)
+
+
+def test_a_row_without_any_value_is_noise_where_that_is_likeliest(covariance_type, faithful):
+    model = GaussianMixture(2, covariance_type=covariance_type, noise=True, missing="em", random_state=0).fit(faithful)
+    model.weights_, model.noise_weight_ = np.array([0.25, 0.35]), 0.4
+    rows = np.concatenate([faithful[:3], np.full((1, 2), np.nan)])
+    assert model.predict(rows)[-1] == -1
+    np.testing.assert_allclose(model.predict_proba(rows)[-1], model.weights_)
+    model.weights_, model.noise_weight_ = np.array([0.25, 0.4]), 0.35
+    assert model.predict(rows)[-1] == 1
+
+
 # ---- floors, ridges and collapse ----
 
 

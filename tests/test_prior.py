@@ -136,6 +136,20 @@ def test_defaults_are_those_of_fraley_and_raftery(covariance_type, faithful):
     assert np.isfinite(model.fit(faithful).means_).all()
 
 
+def test_rows_without_any_value_say_nothing_about_the_default_prior(covariance_type, blobs):
+    X = blobs[0][:200].copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
+    more = np.concatenate([X, np.full((1000, 3), np.nan)])
+    start = {"weights_init": [0.5, 0.3, 0.2], "means_init": [[0, 0, 0], [4, 1, -1], [-1, 5, 2]]}
+    start["precisions_init"] = {"full": [np.eye(3)] * 3, "tied": np.eye(3), "diag": np.ones((3, 3))}.get(
+        covariance_type, np.ones(3)
+    )
+    settings = {"covariance_type": covariance_type, "prior": "conjugate", "missing": "em", "max_iter": 500}
+    fits = [GaussianMixture(3, **settings, **start).fit(rows) for rows in (X, more)]
+    np.testing.assert_allclose(fits[0].covariances_, fits[1].covariances_, atol=1e-12)
+    assert fits[0].lower_bound_ == pytest.approx(fits[1].lower_bound_, abs=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_log_posterior_never_falls(covariance_type, dtype, blobs):
     prior = ConjugatePrior(weight_concentration=2.0, mean_precision=0.5)

@@ -201,3 +201,27 @@ def test_a_transformed_source_reads_as_the_transform_of_the_whole(rows):
     single = source.read_as(np.float32)
     assert (single.dtype, single.names, single.n_samples) == (np.float32, ["a", "b", "c"], len(rows))
     assert next(iter(single.chunks()))[1].dtype == np.float32
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("make", [GaussianMixture, lambda k, **settings: MixtureOfFactorAnalyzers(k, 1, **settings)])
+def test_scores_of_rows_with_gaps_are_densities_of_their_values(make, weighted):
+    """Integrated over a column's values they give the density of the others: the scale of a gap is in no density."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)) @ [[1, 50], [0, 80]] + [3, 1000]
+    X[rng.random(X.shape) < 0.2] = np.nan
+    weight = rng.uniform(0.5, 2, len(X)) if weighted else None
+    model = StandardisedMixture(make(1, missing="em")).fit(X, sample_weight=weight)
+    values = np.linspace(-1500, 3500, 4001)
+    pairs = np.stack([np.full_like(values, 2.5), values], axis=1)
+    total = np.trapezoid(np.exp(model.score_samples(pairs)), values)
+    some, none = model.score_samples([[2.5, np.nan], [np.nan, np.nan]])
+    assert some == pytest.approx(np.log(total), abs=1e-9)
+    assert none == pytest.approx(0.0, abs=1e-12)
+    scores = model.score_samples(X)
+    assert model.log_likelihood_ == pytest.approx(np.sum(scores if weight is None else weight * scores), rel=1e-12)
+    again = StandardisedMixture(model.mixture.set_params(warm_start=True))
+    again.standardisation = model.standardisation
+    again.fit(X, sample_weight=weight)
+    scores = again.score_samples(X)
+    assert again.log_likelihood_ == pytest.approx(np.sum(scores if weight is None else weight * scores), rel=1e-12)

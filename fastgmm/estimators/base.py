@@ -70,7 +70,11 @@ class MixtureEstimator(Saveable):
     @property
     def _may_miss(self) -> bool:
         """Whether NaN stands for a missing value."""
-        return getattr(self, "missing", "raise") == "em"
+        return "missing" in self._constraints and self._setting("missing") == "em"
+
+    def _setting(self, name: str) -> Any:
+        """A setting as fits and scores mean it; other than the attribute only where that is none of ours."""
+        return getattr(self, name)
 
     def _check_is_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -165,12 +169,12 @@ class MixtureEstimator(Saveable):
 
     def _scored(self, source: Source, output: str) -> NDArray[Any]:
         """An output of `Density.score` for all rows."""
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+        with thread_limit(self._setting("n_jobs")), self._naming_nonfinite(source, self._may_miss):
             return gathered(source.map_parts(scored, self._density_for(source), output), source.n_samples)
 
     def _scored_blocks(self, source: Source, output: str, n_rows: int) -> Iterator[NDArray[Any]]:
         """Yield what `_scored` gives, at most so many rows at a time where this process reads them."""
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+        with thread_limit(self._setting("n_jobs")), self._naming_nonfinite(source, self._may_miss):
             yield from source.map_blocks(scored, self._density_for(source), output, n_rows=n_rows)
 
     def _density_for(self, source: Source) -> Density:
@@ -180,7 +184,7 @@ class MixtureEstimator(Saveable):
         self._check_is_fitted()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
-        with thread_limit(self.n_jobs):
+        with thread_limit(self._setting("n_jobs")):
             return self._density().sample(int(n_samples), check_random_state(self.random_state), **options)
 
     def _filled(self, X: Any, mode: str, filler: str) -> NDArray[Any]:
@@ -192,7 +196,7 @@ class MixtureEstimator(Saveable):
         if mode == "sample":
             seed = check_random_state(self.random_state).randint(0, 2**31 - 1, size=4).tolist()
         numbers = range(source.n_samples)
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source, may_miss=True):
+        with thread_limit(self._setting("n_jobs")), self._naming_nonfinite(source, may_miss=True):
             parts = source.map_parts(filled, self._density(), filler, seed, per_row=(numbers,))
             return gathered(parts, source.n_samples)
 
@@ -209,7 +213,7 @@ class MixtureEstimator(Saveable):
         self, source: Source, density: Density, sample_weight: NDArray[np.float64] | None, with_labels: bool = False
     ) -> tuple[float, NDArray[np.int64] | None]:
         """Weighted total log-likelihood of rows in nats, and their labels if wanted."""
-        with thread_limit(self.n_jobs), self._naming_nonfinite(source, self._may_miss):
+        with thread_limit(self._setting("n_jobs")), self._naming_nonfinite(source, self._may_miss):
             totals, labels = zip(
                 *source.map_parts(totalled, density, with_labels, per_row=(sample_weight,)), strict=True
             )

@@ -248,9 +248,9 @@ class BayesianGaussianMixture(CovarianceEstimator):
             statistics, _ = initial_statistics(problem, self.init_params, rng)
             return posterior_of(prior, statistics, problem.covariance_type, ridge)
 
-        kind = VariationalIteration if self.acceleration is None else AcceleratedVariational
+        kind = VariationalIteration if self._setting("acceleration") is None else AcceleratedVariational
         inner = partial(kind, prior=prior, ridge=ridge)
-        iterate: Callable[..., EMIteration] = partial(Pruning, inner=inner) if self.prune else inner
+        iterate: Callable[..., EMIteration] = partial(Pruning, inner=inner) if self._setting("prune") else inner
         return FitPlan(start, iterate, rng, self._objective(), prior)
 
     def _prior(self, problem: MixtureProblem) -> MixturePrior:

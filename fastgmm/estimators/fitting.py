@@ -174,10 +174,10 @@ class EMEstimator(MixtureEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, want_labels: bool) -> NDArray[np.int64] | None:
         """Check, start, iterate, then set the attributes: a fit that fails leaves the estimator as it was."""
         # Not by get_params, which inspects the signature: slow.
-        values = {name: getattr(self, name) for name in self._constraints}
+        values = {name: self._setting(name) for name in self._constraints}
         check.check_parameters(type(self).__name__, values, self._constraints, InvalidParameterError)
         begin = time.perf_counter()
-        with self._keeping_names(), thread_limit(self.n_jobs):
+        with self._keeping_names(), thread_limit(self._setting("n_jobs")):
             source = self._read(X, reset=True, min_samples=2)
             problem = self._problem(source, y, sample_weight)
             keeper = make_keeper(self, problem)
@@ -220,12 +220,18 @@ class EMEstimator(MixtureEstimator):
             )
         return check.check_sample_weight(sample_weight, source.n_samples)
 
-    def _summary(self, source: Source, weight: Array | None, every_column: bool = True) -> ColumnSummary:
+    def _summary(
+        self,
+        source: Source,
+        weight: Array | None,
+        labels: NDArray[np.int64] | None = None,
+        every_column: bool = True,
+    ) -> ColumnSummary:
         """Summarise the columns, checked: ValueError for values that are not finite or whose squares leave the range.
 
         NaN may be a missing value; with `every_column`, each must have others.
         """
-        columns, names = summarise_columns(source, weight), self._column_names()
+        columns, names = summarise_columns(source, weight, labels), self._column_names()
         if columns.has_infinity or (columns.has_missing and not self._may_miss):
             check.raise_nonfinite(source, type(self).__name__, names, self._may_miss)
         if columns.has_missing and every_column:
@@ -235,6 +241,7 @@ class EMEstimator(MixtureEstimator):
 
     def _reporter(self, problem: Any, begin: float) -> FitReporter:
         """Whoever wants to know of the fit's progress, which began then."""
+        max_seconds, callback = self._setting("max_seconds"), self._setting("callback")
         info = IterationInfo(
             init=0,
             n_iter=0,
@@ -244,9 +251,9 @@ class EMEstimator(MixtureEstimator):
             n_samples=problem.source.n_samples,
             n_init=1 if self._goes_on() else int(self.n_init),
             tol=self._tol_per_row(problem),
-            max_seconds=None if self.max_seconds is None else float(self.max_seconds),
+            max_seconds=None if max_seconds is None else float(max_seconds),
         )
-        return FitReporter(VerboseReport(self.verbose, self.verbose_interval), self.callback, info, begin)
+        return FitReporter(VerboseReport(self.verbose, self.verbose_interval), callback, info, begin)
 
     def _goes_on(self) -> bool:
         """Whether the fit starts from the one before."""

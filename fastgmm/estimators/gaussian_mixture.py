@@ -30,7 +30,7 @@ from .covariance_estimator import COVARIANCE_CONSTRAINTS, CovarianceEstimator
 from .fitting import FitPlan
 from .gaussian.knowledge import resolve_fixed
 from .gaussian.problem import is_prior, make_problem, solver_iteration, user_start
-from .gaussian.stream import Stream, learn
+from .gaussian.stream import Stream, learn, stream_of
 from .saving import Packed, pack_facts, unpack_facts, unpack_settings
 from .sklearn_base import InvalidParameterError
 
@@ -313,7 +313,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         settings = unpack_settings(reader, CONSTRAINTS)
         self = cls(len(file.weights), covariance_type=file.covariance_type, **settings)
         try:
-            resolve_fixed(self.fixed, self.covariance_type, file.means.shape, "noise" in file.metadata)
+            resolve_fixed(self._setting("fixed"), self.covariance_type, file.means.shape, "noise" in file.metadata)
         except ValueError as error:
             fail(reader.path, str(error))
         parameters: MixtureParameters = file
@@ -321,7 +321,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
             noise, weights = load_noise(reader.path, file)
             parameters = replace(file, weights=weights, noise=noise)
             if not settings:
-                self.noise = noise.bounds
+                self.set_params(noise=noise.bounds)
         self._set_mixture(parameters, file.dtype)
         unpack_facts(self, reader)
         return self
@@ -329,7 +329,8 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape
         structure, noise = _structure(self.covariance_type), hasattr(self, "noise_weight_")
-        held = resolve_fixed(self.fixed, self.covariance_type, (n_components, n_features), noise)
+        fixed = self._setting("fixed")
+        held = resolve_fixed(fixed, self.covariance_type, (n_components, n_features), noise)
         return structure.n_parameters(n_components, n_features) + noise - held.n_held(structure)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -357,7 +358,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         return self
 
     def _objective(self) -> str:
-        return SOLVERS[self.solver].objective_name(has_prior=self.prior is not None)
+        return SOLVERS[self._setting("solver")].objective_name(has_prior=self._setting("prior") is not None)
 
     def _parameters(self) -> MixtureParameters:
         parameters = super()._parameters()
@@ -370,7 +371,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         given = user_start(self, problem.source.n_features)
         rng = check.check_random_state(self.random_state)
         m_step: MStep = problem.maximise
-        if self.on_singular == "restart":
+        if self._setting("on_singular") == "restart":
             m_step = Reseeding(problem, check.generator_from(rng))
 
         def start() -> MixtureParameters:
@@ -383,7 +384,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         """Check everything that is known of the rows."""
         weight = self._check_rows(source, sample_weight)
-        if self.prior is not None:
+        if self._setting("prior") is not None:
             check.check_weight_range(weight, "with a prior, whose counts are in rows of weight 1")
         unit = check.weight_unit(weight)
         return replace(make_problem(self, source, y, check.in_units(weight, unit)), weight_unit=unit)
@@ -392,7 +393,8 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         self._set_mixture(result.parameters, problem.source.dtype)
         total_weight = float(problem.total_weight) * problem.weight_unit
         self.diagnostics_ = diagnose(result, problem.maximise, total_weight)
-        self.__dict__.pop("_stream", None)
+        if stream_of(self) is not None:
+            del self._stream
 
     def _set_mixture(self, parameters: MixtureParameters, dtype: Any) -> None:
         super()._set_mixture(parameters, dtype)

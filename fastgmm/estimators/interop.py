@@ -5,15 +5,17 @@ import inspect
 import logging
 import sys
 from abc import ABCMeta
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import Any, Self
 
 from ..optimization.diagnostics import FitDiagnostics
 from . import bayesian_gaussian_mixture, gaussian_mixture
 from .sklearn_conversion import KEPT, parameter_names, sklearn_class, sklearn_mixture, with_fitted
+from .subclass_settings import given_settings, settings_methods
 
 logger = logging.getLogger("fastgmm")
 
@@ -36,21 +38,47 @@ CALLED = {
     "aic": ("score", "score_samples", "_n_parameters"),
     "bic": ("score", "score_samples", "_n_parameters"),
 }
+# Fitted attributes that scikit-learn's lack: a subclass that has its own of that name is fitted by scikit-learn.
+NOISE_FACTS = {"noise_weight_", "noise_bounds_"}
+OWN_FACTS = {"stop_reason_", "log_likelihood_", "diagnostics_", "lower_bounds_"} | NOISE_FACTS
 _compatible: ContextVar[bool] = ContextVar("sklearn_compatibility", default=False)
 
 
-def _fallback_reason(estimator: Any, original: type[Any], X: Any, hooks: tuple[str, ...]) -> str | None:
+def _fallback_reason(estimator: Any, replacement: type[Any], X: Any, hooks: tuple[str, ...]) -> str | None:
     """Why a call has to be scikit-learn's; None if it can be ours."""
+    _, original = replacement.__bases__
     if _compatible.get():
         return "sklearn_compatibility() is active"
     for hook in hooks:
         if getattr(type(estimator), hook, None) is not getattr(original, hook, None):
             return f"{type(estimator).__name__} overrides {hook}"
+    taken = _taken_names(estimator, replacement)
+    if taken:
+        return f"{type(estimator).__name__} has its own {', '.join(sorted(taken))}"
     from sklearn import get_config
 
     if get_config()["array_api_dispatch"] and not type(X).__module__.startswith(("numpy", "builtins", "pandas")):
         return f"array_api_dispatch is on and X is a {type(X).__module__}.{type(X).__name__}"
     return None
+
+
+def _taken_names(estimator: Any, replacement: Any) -> set[str]:
+    """Names of ours, and not scikit-learn's, by which a subclass means something else."""
+    if type(estimator) is replacement:
+        return set()
+    private = _added_names(replacement, "_")
+    kinds = type(estimator).__mro__
+    of_class = {name for kind in kinds[: kinds.index(replacement)] for name in vars(kind)} & (private | OWN_FACTS)
+    facts = set() if "noise" in given_settings(estimator) else NOISE_FACTS
+    return of_class | (vars(estimator).keys() & (private | facts))
+
+
+@cache
+def _added_names(replacement: Hashable, prefix: str = "") -> set[str]:
+    """Attributes of our class that scikit-learn's lacks."""
+    own, original = replacement.__bases__  # type: ignore[attr-defined]
+    added = set(dir(own)) - set(dir(original))
+    return {name for name in added if name.startswith(prefix) and not name.endswith("__")}
 
 
 def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
@@ -62,16 +90,16 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
     def dispatch(name: str, hooks: tuple[str, ...]) -> Any:
         ours, theirs = getattr(own, name), getattr(original, name, None)
 
-        def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-            reason = _fallback_reason(self, original, X, hooks)
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            reason = _fallback_reason(self, replacement, args[0] if args else kwargs.get("X"), hooks)
             if reason is None and theirs is not None:
                 called = CALLED.get(name, ())
                 if any(getattr(type(self), other) is not getattr(replacement, other) for other in called):
-                    return theirs(self, X, *args, **kwargs)
+                    return theirs(self, *args, **kwargs)
             if reason is None or theirs is None:
-                return ours(self, X, *args, **kwargs)
+                return ours(self, *args, **kwargs)
             logger.info("%s.%s falls back to scikit-learn: %s", original.__name__, name, reason)
-            return theirs(self, X, *args, **kwargs)
+            return theirs(self, *args, **kwargs)
 
         method.__name__, method.__doc__ = name, ours.__doc__
         method.__signature__ = inspect.signature(ours)  # type: ignore[attr-defined]
@@ -81,11 +109,34 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
     for name in ("predict", "predict_proba", "score_samples", "score", "aic", "bic"):
         if hasattr(own, name):
             body[name] = dispatch(name, SCORE_HOOKS)
+    body["sample"] = dispatch("sample", ())
     extra = dict.fromkeys(set(own._constraints) - set(original._parameter_constraints), "no_validation")  # done by ours
     body["_parameter_constraints"] = original._parameter_constraints | extra
-    body |= {"__doc__": own.__doc__, "__module__": __name__, "__init__": own.__init__, "__getattr__": _default}
-    replacement = _Replacing(original.__name__, (own, original), body)
-    return replacement
+
+    def keep_bases(cls: Any, /, **kwargs: Any) -> None:
+        """What other bases of a subclass have is not hidden by what only our class has."""
+        super(replacement, cls).__init_subclass__(**kwargs)
+        others = [kind for kind in cls.__mro__[1:] if kind not in replacement.__mro__]
+        for name in _added_names(replacement):
+            theirs = next((vars(kind)[name] for kind in others if name in vars(kind)), None)
+            found, ours = (inspect.getattr_static(kind, name) for kind in (cls, replacement))
+            if theirs is not None and found is ours:
+                setattr(cls, name, theirs)
+
+    def tags(self: Any) -> Any:
+        return (original if _taken_names(self, replacement) else own).__sklearn_tags__(self)
+
+    def is_fitted(self: Any) -> bool:
+        if _taken_names(self, replacement):  # as scikit-learn finds it out
+            return any(name.endswith("_") and not name.startswith("__") for name in vars(self))
+        return bool(own.__sklearn_is_fitted__(self))
+
+    body |= {"__sklearn_tags__": tags, "__sklearn_is_fitted__": is_fitted}
+    body |= settings_methods(own, original) | {"__doc__": own.__doc__, "__module__": __name__}
+    body["__init_subclass__"] = classmethod(keep_bases)
+    replacement: Any = _Replacing(original.__name__, (own, original), body)
+    made: type[Any] = replacement
+    return made
 
 
 class _Replacing(ABCMeta):
@@ -103,15 +154,6 @@ def _is_original(cls: Any, kind: Any) -> bool:
     name = cls.__name__
     is_replacement = globals().get(name) is cls
     return is_replacement and isinstance(kind, type) and sklearn_class(name) in kind.__mro__
-
-
-def _default(self: Any, name: str) -> Any:
-    """Settings of ours that an object lacks, because scikit-learn's class made it or a subclass set its own alone."""
-    own = next(kind for kind in type(self).__mro__ if kind in OWN_CLASSES.values())
-    setting = inspect.signature(own).parameters.get(name)
-    if setting is None or setting.default is inspect.Parameter.empty:
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-    return setting.default
 
 
 def __getattr__(name: str) -> Any:

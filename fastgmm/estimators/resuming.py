@@ -34,8 +34,9 @@ def make_keeper(model: Any, problem: Any) -> CheckpointKeeper | None:
     Raises ValueError for a checkpoint of another fit, or a file that is none and would be replaced, and `FormatError`
     for a damaged one.
     """
-    if model.checkpoint is None:
-        if model.resume:
+    path, every, resume = (model._setting(name) for name in ("checkpoint", "checkpoint_every", "resume"))
+    if path is None:
+        if resume:
             raise ValueError("resume=True goes on from a checkpoint: name its file, checkpoint=PATH.")
         return None
     if model.warm_start:
@@ -43,15 +44,15 @@ def make_keeper(model: Any, problem: Any) -> CheckpointKeeper | None:
             "checkpoint and warm_start=True do not go together: a checkpoint does not hold the fit before; set "
             "warm_start=False."
         )
-    every = int(model.checkpoint_every) if is_int(model.checkpoint_every) else float(model.checkpoint_every)
+    every = int(every) if is_int(every) else float(every)
     fingerprint = _fingerprint(model, problem)
-    keeper = CheckpointKeeper(model.checkpoint, every, fingerprint, check_random_state(model.random_state))
-    found = keeper.read() if model.resume else None
+    keeper = CheckpointKeeper(path, every, fingerprint, check_random_state(model.random_state))
+    found = keeper.read() if resume else None
     if found is None:
-        check_replaceable(model.checkpoint)
+        check_replaceable(path)
         return keeper
     theirs, resumed = found
-    _compare(fspath(model.checkpoint), theirs, fingerprint, resumed)
+    _compare(fspath(path), theirs, fingerprint, resumed)
     sizes = problem.n_components, problem.source.n_features
     kinds = getattr(problem, "covariance_type", None), getattr(problem, "n_factors", None)
     columns = problem.columns
@@ -68,7 +69,7 @@ def _fingerprint(model: Any, problem: Any) -> dict[str, Any]:
     return {
         "estimator": type(model).__name__,
         "max_iter": int(model.max_iter),
-        "settings": {name: _described(getattr(model, name)) for name in model._constraints if name not in FREE},
+        "settings": {name: _described(model._setting(name)) for name in model._constraints if name not in FREE},
         "data": {
             "n_samples": source.n_samples,
             "n_features": source.n_features,

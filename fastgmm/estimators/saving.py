@@ -128,7 +128,7 @@ def pack_settings(estimator: Any, names: set[str]) -> dict[str, Any]:
     """Settings as JSON takes them; what it does not take is left out."""
     settings = {}
     for name in sorted(names):
-        value = getattr(estimator, name)
+        value = estimator._setting(name)
         if isinstance(value, ConjugatePrior):
             value = {field.name: getattr(value, field.name) for field in fields(value)}
         is_plain = value is None or isinstance(value, bool | int | float | str | np.generic)

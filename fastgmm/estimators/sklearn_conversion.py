@@ -49,9 +49,10 @@ def to_sklearn(estimator: Any) -> Any:
     if estimator.reg_covar == "auto":
         raise ValueError("scikit-learn's reg_covar is a number: set one before to_sklearn.")
     names = parameter_names(original)
-    params = estimator.get_params(deep=False)
-    other = original(**copy.deepcopy({name: params[name] for name in names}))
-    defaults = inspect.signature(type(estimator).__init__).parameters
+    other = original(**copy.deepcopy({name: getattr(estimator, name) for name in names}))
+    own = next(kind for kind in type(estimator).__mro__ if "_models" in vars(kind))
+    defaults = inspect.signature(own).parameters
+    params = {name: estimator._setting(name) for name in estimator._constraints}
     kept = {
         name: value
         for name, value in params.items()

@@ -103,19 +103,20 @@ class StandardisedMixture(InformationCriteria):
         with mixture._keeping_names():
             source = mixture._read(X, reset=True, min_samples=2)
             weight = check_sample_weight(sample_weight, source.n_samples)
-            standardisation = self.standardisation
+            unit, standardisation = weight_unit(weight), self.standardisation
+            with thread_limit(mixture._setting("n_jobs")):
+                columns = mixture._summary(source, in_units(weight, unit))
             if not (mixture._goes_on() and hasattr(standardisation, "mean_")):
-                with thread_limit(mixture.n_jobs):
-                    columns = mixture._summary(source, in_units(weight, weight_unit(weight)))
-                    standardisation = Standardisation().fit_summary(columns)
+                standardisation = Standardisation().fit_summary(columns)
             rows = TransformedSource(source, standardisation, mixture._column_names())
             result = getattr(mixture, method)(rows, y, weight)
         self.standardisation = standardisation
-        unit = weight_unit(weight)
-        scaled = in_units(weight, unit)
-        total_weight = float(source.n_samples if scaled is None else scaled.sum()) * unit
-        self.log_likelihood_ = mixture.log_likelihood_ + total_weight * standardisation.row_log_abs_det
+        log_abs_det = -float(columns.present @ np.log(standardisation.scale_))  # of the values that there are
+        self.log_likelihood_ = mixture.log_likelihood_ + log_abs_det * unit
         return result
+
+    def _setting(self, name: str) -> Any:
+        return self.mixture._setting(name)
 
     @property
     def _may_miss(self) -> bool:

@@ -97,9 +97,13 @@ class MixtureKernels:
         Of the rows. Factor analysers whose densities float32 has no digits for compute in float64.
     shift : ndarray of shape (n_features,), default: the mean of the mixture
         Subtracted from rows and means in float64, so that a common offset costs no digits.
+    centres : ndarray of shape (n_components, n_features), default: the means
+        What statistics are about, for structures whose `centres_freely` allows it.
     """
 
-    def __init__(self, parameters: Parameters, dtype: Any, shift: Array | None = None) -> None:
+    def __init__(
+        self, parameters: Parameters, dtype: Any, shift: Array | None = None, centres: Array | None = None
+    ) -> None:
         has_noise = isinstance(parameters, MixtureParameters) and parameters.noise is not None
         if has_noise and structure_of(parameters).pools_components:
             assert isinstance(parameters, MixtureParameters)
@@ -118,6 +122,9 @@ class MixtureKernels:
         # Rounded to the dtype of the rows first, so that the statistics are about the very means the kernels used.
         self.means = means[:n_components, :n_features].astype(np.float64)
         factors, offsets = self.structure.kernel_factors(parameters, self.means)
+        if centres is not None:
+            means[:n_components, :n_features] = centres - self.shift
+            self.means = means[:n_components, :n_features].astype(np.float64)
         padded = np.full(layout.means[0], -np.inf, self.dtype)
         with np.errstate(divide="ignore", over="ignore"):
             self.log_const = padded[:n_components] = compute_log_const(parameters)

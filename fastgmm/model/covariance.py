@@ -115,6 +115,7 @@ class Full(_Matrices):
     """Each component has its own covariance matrix."""
 
     name = "full"
+    centres_freely = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
@@ -262,6 +263,7 @@ class Diag(_Variances):
     """Each component has its own variance per feature."""
 
     name = "diag"
+    centres_freely = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features)

@@ -15,9 +15,13 @@ from ..rows.source import ArraySource, Source
 from .bridge import MixtureKernels, OneHot, Resp
 from .covariance import STRUCTURES, TIED_CANCELLATION
 from .log_density import as_full, complete_log_likelihood
-from .parameters import Array, MixtureParameters
+from .parameters import TINY, Array, MixtureParameters
 from .resumable import Resumable
 from .statistics import SufficientStatistics, add_up
+from .structure import CovarianceStructure
+
+# Moments about a mean are made anew about the rows' own where they would lose more than this share of a variance.
+MOMENT_CANCELLATION = 1e-3
 
 
 class Expectation(Protocol):
@@ -70,8 +74,14 @@ class StatisticsPass(Resumable):
         return replace(statistics, sum_outer=statistics.sum_outer.sum(axis=0))
 
     def _accumulate(self, parameters: MixtureParameters, resp: Resp | None, hard: bool) -> SufficientStatistics:
+        structure, per_row = STRUCTURES[parameters.covariance_type], (self.sample_weight, resp)
         arguments = (accumulate_part, parameters, self.shift, hard)
-        return add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight, resp)))
+        statistics = add_up(self.source.map_parts(*arguments, None, per_row=per_row))
+        centres = _better_centres(statistics, structure, self.source.dtype)
+        if centres is None:
+            return statistics
+        again = add_up(self.source.map_parts(*arguments, centres, per_row=per_row))
+        return again.about(statistics.means, structure)
 
     def data_scatter(self) -> Array:
         """Weighted sum of (x - shift)(x - shift)^T, as the statistics of one Gaussian at the shift; kept."""
@@ -79,7 +89,7 @@ class StatisticsPass(Resumable):
             n_features = len(self.shift)
             factor = 1e-100 * np.eye(n_features)  # so wide that no row is far
             wide = MixtureParameters(np.ones(1), self.shift[None], factor[None], "full")
-            arguments = (accumulate_part, wide, self.shift, False)
+            arguments = (accumulate_part, wide, self.shift, False, None)
             self._scatter = add_up(self.source.map_parts(*arguments, per_row=(self.sample_weight, None))).sum_outer[0]
         return self._scatter
 
@@ -89,11 +99,12 @@ def accumulate_part(
     parameters: MixtureParameters,
     shift: Array,
     hard: bool,
+    centres: Array | None,
     sample_weight: Array | None,
     resp: Resp | None = None,
 ) -> SufficientStatistics:
     """Return the statistics of the rows of a part."""
-    return MixtureKernels(parameters, part.dtype, shift).accumulate(part.chunks(), sample_weight, resp, hard)
+    return MixtureKernels(parameters, part.dtype, shift, centres).accumulate(part.chunks(), sample_weight, resp, hard)
 
 
 class PartwisePass(Resumable):
@@ -219,6 +230,25 @@ class PartlyLabelled(Resumable):
         if self.unlabelled is None:
             return known
         return self.unlabelled(parameters, hard=hard).about(parameters.means, structure) + known
+
+
+def _better_centres(statistics: SufficientStatistics, structure: CovarianceStructure, dtype: Any) -> Array | None:
+    """Where the rows of each component lie, if some lie so far from its mean that moments about it keep few digits.
+
+    They do if a prior holds the mean elsewhere, or a start put it there. None if the moments are good as they are.
+    """
+    if not structure.centres_freely:
+        return None
+    present = statistics.sum_resp > TINY
+    count = np.where(present, statistics.sum_resp, 1.0)[:, None]
+    offsets = np.where(present[:, None], statistics.sum_diff / count, 0.0)
+    centred = structure.moved_outer(statistics.sum_outer, statistics.sum_resp, statistics.sum_diff, offsets)
+    scatter = centred.diagonal(0, -2, -1) if structure.is_matrix else centred
+    pooled = scatter.sum(axis=0) / max(count.sum(), TINY)
+    rounding = offsets**2 * np.finfo(dtype).eps
+    if not ((rounding > MOMENT_CANCELLATION * scatter / count) & (offsets**2 > pooled)).any():
+        return None
+    return statistics.means + offsets
 
 
 def _keeps_digits(part: Array, whole: Array) -> bool:

@@ -35,7 +35,8 @@ class ConjugatePrior:
         Scatter matrix (n_features, n_features) for full and tied, by default the covariance of the rows divided by
         n_components^(2 / n_features); one number per feature for diag and one number for spherical, by default the
         mean variance of the columns divided by the same. Columns in different units therefore need a `scale` of their
-        own with diag.
+        own with diag. With missing values, variances are those of the values that are there, and correlations those of
+        rows filled with column means.
 
     References
     ----------

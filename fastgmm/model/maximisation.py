@@ -63,7 +63,9 @@ class FixedParameters:
         total = np.sum(weights[free]) + noise_weight
         if total > 0:
             return np.where(free, weights * (left / total), self.weights), noise_weight * (left / total)
-        return np.where(free, left / max(1, np.sum(free)), self.weights), 0.0
+        if not free.any():
+            return self.weights.copy(), float(left)
+        return np.where(free, left / np.sum(free), self.weights), 0.0
 
     def hold_covariances(self, covariances: Array) -> Array:
         """Covariances with the fixed ones in their places."""

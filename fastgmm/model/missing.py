@@ -185,11 +185,13 @@ def completed(
 def score_missing(X: NDArray[Any], parameters: MixtureParameters, **outputs: NDArray[Any]) -> None:
     """`MixtureKernels.score` for rows with missing values, by their observed columns.
 
-    A row without any value has density 1 and the weights as responsibilities.
+    A row without any value has density 1, the weights as responsibilities, and the label of the largest, which like
+    those of the kernels is n_components if that is the noise's.
     """
     parameters = with_covariances(parameters)
-    weights = parameters.weights
-    nothing = {"log_prob_norm": 0.0, "labels": int(np.argmax(weights)), "resp": weights}
+    weights, noise = parameters.weights, parameters.noise
+    likeliest = int(np.argmax(weights if noise is None else np.append(weights, noise.weight)))
+    nothing = {"log_prob_norm": 0.0, "labels": likeliest, "resp": weights}
     for name, output in outputs.items():
         output[:] = nothing[name]
     for pattern in find_patterns([(0, X)], X.shape[1]):

@@ -333,12 +333,12 @@ class Rescaled(Density):
         return min(most, self.density.rows_together(part, filling))
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        score_standardised, log_abs_det = self.density.scorer(dtype), self.standardisation.row_log_abs_det
+        score_standardised = self.density.scorer(dtype)
 
         def score(block: NDArray[Any], **outputs: NDArray[Any]) -> None:
             score_standardised(self.standardisation.transform(block), **outputs)
             if "log_prob_norm" in outputs:
-                outputs["log_prob_norm"] += log_abs_det
+                outputs["log_prob_norm"] += self.standardisation.log_abs_det_of_values(block)
 
         return score
 

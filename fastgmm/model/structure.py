@@ -18,6 +18,7 @@ class KernelStructure(ABC):
 
     name: str
     pools_components = False  # one covariance for all: second moments are a sum over components
+    centres_freely = False  # the kernels know the means for the statistics alone, which may have other centres
 
     @property
     def kernels(self) -> ModuleType:

@@ -25,13 +25,15 @@ class Problem:
     ----------
     source : Source
     columns : ColumnSummary
-        Of the rows of positive weight, without missing values.
+        Of the rows of positive weight, without missing values, and of these labels.
     sample_weight : ndarray of shape (n_samples,) or None
     n_components : int
     maximise : callable(statistics)
         The M-step.
     has_missing : bool
         Whether NaN stands for missing values.
+    labels : ndarray of shape (n_samples,), int64, or None
+        The component of each row, -1 where it is not known; None if no row is labelled.
     parameters_kind : type
         What the parameters are values of.
     weight_unit : float
@@ -44,13 +46,15 @@ class Problem:
     n_components: int
     maximise: Any
     has_missing: bool = False
+    labels: NDArray[np.int64] | None = field(default=None, kw_only=True)
     parameters_kind: type = field(default=MixtureParameters, kw_only=True)
     weight_unit: float = field(default=1.0, kw_only=True)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
-        """Sum of the rows' weights."""
-        return float(self.source.n_samples if self.sample_weight is None else self.sample_weight.sum())
+        """Sum of the weights of the rows, but for those without any value whose component is not known either."""
+        total = self.source.n_samples if self.sample_weight is None else self.sample_weight.sum()
+        return float(total) - self.columns.silent
 
     def expectation(self) -> Any:
         """The pass over all rows that EM repeats."""
@@ -76,14 +80,11 @@ class MixtureProblem(Problem):
     Attributes
     ----------
     maximise : Maximiser
-    labels : ndarray of shape (n_samples,), int64, or None
-        The component of each row, -1 where it is not known; None if no row is labelled.
     noise_start : float
         Weight of the uniform noise to begin with, where there is one.
     """
 
     maximise: Maximiser
-    labels: NDArray[np.int64] | None = None
     noise_start: float = 0.0
 
     @cached_property

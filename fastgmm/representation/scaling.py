@@ -104,6 +104,11 @@ class Standardisation(Transform):
         """`log_abs_det` of any row, nats."""
         return -float(np.log(self.scale_).sum())
 
+    def log_abs_det_of_values(self, X: Table) -> FloatArray | float:
+        """`log_abs_det` of the values that are not NaN: of each row, or a number if all rows are complete."""
+        missing = np.isnan(X)
+        return self.row_log_abs_det + missing @ np.log(self.scale_) if missing.any() else self.row_log_abs_det
+
     def of_columns(self, columns: npt.NDArray[np.int64]) -> "Standardisation":
         """The standardisation of these columns alone."""
         part = Standardisation()

@@ -1,6 +1,6 @@
 """What a fit must know of its columns beforehand, from one pass over the rows; and where a bad value stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ class ColumnSummary:
         nothing.
     has_missing, has_infinity : bool
         Whether a value (of any weight) is NaN, or infinite.
+    present : ndarray of shape (n_features,), float64
+        Weight of the rows whose value is not NaN.
+    silent : float
+        Weight of the rows without any value whose component is not known: they say nothing.
     """
 
     minimum: Array
@@ -31,6 +35,8 @@ class ColumnSummary:
     variance: Array
     has_missing: bool = False
     has_infinity: bool = False
+    present: Array = field(default_factory=lambda: np.empty(0))
+    silent: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -43,12 +49,17 @@ class ColumnSummary:
         return self.minimum == self.maximum
 
 
-def summarise_columns(source: Source, sample_weight: Array | None = None) -> ColumnSummary:
-    """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples."""
+def summarise_columns(
+    source: Source, sample_weight: Array | None = None, labels: NDArray[np.int64] | None = None
+) -> ColumnSummary:
+    """Summarise the columns in one pass, in which NaN is a missing value; memory independent of n_samples.
+
+    labels: the component of each row, -1 where it is not known; None where none is.
+    """
     shift = _shift(source, sample_weight)
-    merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight,))))
-    total = merged[:, 5].sum(axis=0)
-    total = np.where(total > 0, total, 1.0)
+    merged = np.concatenate(list(source.map_parts(_column_sums, shift, per_row=(sample_weight, labels))))
+    present = merged[:, 5].sum(axis=0)
+    total = np.where(present > 0, present, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         offset = merged[:, 2].sum(axis=0) / total
         variance = np.maximum(merged[:, 3].sum(axis=0) / total - offset**2, 0.0)
@@ -59,6 +70,8 @@ def summarise_columns(source: Source, sample_weight: Array | None = None) -> Col
         variance,
         bool((merged[:, 6] > 0).any()),
         not np.isfinite(merged[:, 4]).all(),
+        present,
+        float(merged[:, 7, 0].sum()),
     )
 
 
@@ -97,21 +110,26 @@ def _some_values(part: Source, sample_weight: Array | None) -> Array:
     return found
 
 
-def _column_sums(source: Source, shift: Array, sample_weight: Array | None) -> Array:
-    """What kernels/columns.py finds in each stretch of the rows, (n_stretches, 7, n_features)."""
+def _column_sums(source: Source, shift: Array, sample_weight: Array | None, labels: NDArray[np.int64] | None) -> Array:
+    """What kernels/columns.py finds in each stretch of the rows, (n_stretches, 8, n_features)."""
     from ..kernels import parallel
     from ..kernels.columns import summarise_columns_slot
 
     size = parallel.rows_per_call(100.0 * source.n_features)
-    summaries = [np.empty((0, 7, source.n_features))]
+    per_row = [
+        np.empty(0, dtype) if values is None else values
+        for values, dtype in ((sample_weight, np.float64), (labels, np.int64))
+    ]
+    summaries = [np.empty((0, 8, source.n_features))]
     for begin, rows in blocks(source.chunks(), size):
         block = rows.view()
         block.flags.writeable = False
         n_slots = max(1, min(32, len(block) // 1024))
-        summary = np.empty((n_slots, 7, source.n_features))
-        weight = (np.empty(0) if sample_weight is None else sample_weight[begin : begin + len(block)]).view()
-        weight.flags.writeable = False
-        parallel.run_slots(summarise_columns_slot, n_slots, 0, block, weight, shift, summary)
+        summary = np.empty((n_slots, 8, source.n_features))
+        of_block = [values[begin : begin + len(block)] for values in per_row]
+        for values in of_block:
+            values.flags.writeable = False
+        parallel.run_slots(summarise_columns_slot, n_slots, 0, block, *of_block, shift, summary)
         summaries.append(summary)
     return np.concatenate(summaries)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import validation as check
 from ...model.covariance import STRUCTURES
@@ -27,35 +28,33 @@ def is_prior(value: Any) -> bool:
 
 def solver_iteration(model: Any, problem: MixtureProblem, rng: np.random.RandomState) -> Iterate:
     """What a fit repeats."""
-    solver = SOLVERS[model.solver]
-    options = solver.read_options(model.solver_options)
-    if model.acceleration is not None:
-        return solver.accelerations[model.acceleration]
+    setting, acceleration = model._setting, model._setting("acceleration")
+    solver = SOLVERS[setting("solver")]
+    options = solver.read_options(setting("solver_options"))
+    if acceleration is not None:
+        return solver.accelerations[acceleration]
     return solver.make(problem, options, rng, model.max_iter)
 
 
 def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> MixtureProblem:
     """Check rows, settings and how they go together."""
-    columns = model._summary(source, weight)
+    setting, prior, on_singular = model._setting, model._setting("prior"), model._setting("on_singular")
+    labels = _labels(model, source, y)
+    columns = model._summary(source, weight, labels)
     relative = model.reg_covar == "auto"
     ridge = RELATIVE_RIDGE if relative else float(model.reg_covar)
-    if model.prior is None:
+    if prior is None:
         warn_about_columns(columns, ridge, model._column_names(), relative)
     n_components, n_features = int(model.n_components), source.n_features
-    bounds, noise_start = resolve_noise(model.noise, columns, n_features)
-    fixed = resolve_fixed(model.fixed, model.covariance_type, (n_components, n_features), bounds is not None)
-    labels = None
-    if model.semi_supervised and y is not None:
-        labels = resolve_labels(y, source.n_samples, n_components)
-    else:
-        warn_about_labels(y)
+    bounds, noise_start = resolve_noise(setting("noise"), columns, n_features)
+    fixed = resolve_fixed(setting("fixed"), model.covariance_type, (n_components, n_features), bounds is not None)
     check_combinations(
         {
-            "acceleration": model.acceleration is not None,
-            SOLVERS[model.solver].setting: True,
-            f"on_singular={model.on_singular!r}": True,
+            "acceleration": setting("acceleration") is not None,
+            SOLVERS[setting("solver")].setting: True,
+            f"on_singular={on_singular!r}": True,
             "noise": bounds is not None,
-            "covariance_floor": model.covariance_floor > 0,
+            "covariance_floor": setting("covariance_floor") > 0,
             "missing values": columns.has_missing,
             "fixed weights": fixed.weights is not None,
             "fixed means": fixed.means is not None,
@@ -66,24 +65,40 @@ def make_problem(model: Any, source: Source, y: Any, weight: Array | None) -> Mi
         model.covariance_type,
         ridge * np.where(columns.variance > 0, columns.variance, 1.0) if relative else ridge,
         columns.variance,
-        floor=float(model.covariance_floor),
+        floor=float(setting("covariance_floor")),
         fixed=fixed,
         noise_bounds=bounds,
-        regularises=model.on_singular == "regularize",
+        regularises=on_singular == "regularize",
     )
-    problem = MixtureProblem(source, columns, weight, n_components, maximise, columns.has_missing, labels, noise_start)
-    if model.prior is None:
+    problem = MixtureProblem(
+        source, columns, weight, n_components, maximise, columns.has_missing, noise_start, labels=labels
+    )
+    if prior is None:
         return problem
-    given = ConjugatePrior() if isinstance(model.prior, str) else model.prior
-    complete = replace(problem, source=problem.complete_source())
-    prior = given.resolved(
-        model.covariance_type,
-        n_components,
-        columns.mean,
-        columns.variance,
-        lambda: complete.data_pass().data_scatter() / problem.total_weight,
+    given = ConjugatePrior() if isinstance(prior, str) else prior
+    resolved = given.resolved(
+        model.covariance_type, n_components, columns.mean, columns.variance, lambda: _row_covariance(problem)
     )
-    return replace(problem, maximise=replace(maximise, prior=prior))
+    return replace(problem, maximise=replace(maximise, prior=resolved))
+
+
+def _labels(model: Any, source: Source, y: Any) -> NDArray[np.int64] | None:
+    """The component of each row, -1 where it is not known; None where none is."""
+    if model._setting("semi_supervised") and y is not None:
+        return resolve_labels(y, source.n_samples, int(model.n_components))
+    warn_about_labels(y)
+    return None
+
+
+def _row_covariance(problem: MixtureProblem) -> Array:
+    """Covariance of all rows: correlations of rows filled with column means, variances of the values that are there."""
+    complete = replace(problem, source=problem.complete_source())
+    covariance = complete.data_pass().data_scatter() / problem.total_weight
+    if not problem.has_missing:
+        return covariance
+    shrunk = np.diagonal(covariance)
+    unit = np.sqrt(problem.columns.variance / np.where(shrunk > 0, shrunk, 1.0))
+    return unit[:, None] * covariance * unit
 
 
 def user_start(model: Any, n_features: int) -> dict[str, Array]:

@@ -48,6 +48,12 @@ def learn(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
             raise
 
 
+def stream_of(model: Any) -> Stream | None:
+    """What `partial_fit` knows of the rows so far; an attribute of another kind is a subclass's own."""
+    found = vars(model).get("_stream")
+    return found if isinstance(found, Stream) else None
+
+
 def _pieces(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iterator[tuple[Any, Any, Any]]:
     """Cut into pieces what is read block by block."""
     if is_one_shot(X):
@@ -56,7 +62,7 @@ def _pieces(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iter
                 "y and sample_weight cannot be given for the rows of an iterator. Call partial_fit for each of its "
                 "arrays."
             )
-        begun = hasattr(model, "_stream") or hasattr(model, "diagnostics_")
+        begun = stream_of(model) is not None or hasattr(model, "diagnostics_")
         n_first = 1 if begun else rows_per_batch(None, int(model.n_components))
         yield from ((piece, None, None) for piece in _gathered(X, n_first, type(model).__name__))
         return
@@ -76,15 +82,18 @@ def _pieces(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Iter
 
 
 def _learn_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
-    values = {name: getattr(model, name) for name in model._constraints}
+    values = {name: model._setting(name) for name in model._constraints}
     check.check_parameters(type(model).__name__, values, model._constraints, InvalidParameterError)
-    check_combinations({STREAMING.setting: True, f"on_singular={model.on_singular!r}": True})
-    given = model.solver_options if SOLVERS[model.solver] is STREAMING else None
+    check_combinations({STREAMING.setting: True, f"on_singular={values['on_singular']!r}": True})
+    given = values["solver_options"] if SOLVERS[values["solver"]] is STREAMING else None
     options: StepwiseOptions = STREAMING.read_options(given)
-    goes_on = hasattr(model, "_stream")
+    running = stream_of(model)
     try:
-        with model._keeping_names(), thread_limit(model.n_jobs):
-            stream = _next_piece(model, X, y, sample_weight) if goes_on else _begin(model, X, y, sample_weight, options)
+        with model._keeping_names(), thread_limit(values["n_jobs"]):
+            if running is None:
+                stream = _begin(model, X, y, sample_weight, options)
+            else:
+                stream = _next_piece(model, running, X, y, sample_weight)
             stream, bound = _learn(stream, options)
     except SingularCovarianceError as error:
         raise name_column(error, model._column_names(), np.float64) from None
@@ -98,7 +107,7 @@ def _learn_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) ->
     model.converged_, model.stop_reason_ = False, "passes"
     model.n_iter_ = stream.running.n_batches
     model.lower_bound_ = problem.source.dtype.type(bound)
-    model.lower_bounds_ = [*(model.lower_bounds_ if goes_on else []), model.lower_bound_]
+    model.lower_bounds_ = [*(model.lower_bounds_ if running is not None else []), model.lower_bound_]
 
 
 def _begin(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None, options: StepwiseOptions) -> Stream:
@@ -122,9 +131,9 @@ def _begin(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None, options:
     return Stream(problem, running, parameters)
 
 
-def _next_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> Stream:
+def _next_piece(model: Any, running: Stream, X: Any, y: Any, sample_weight: ArrayLike | None) -> Stream:
     """Check a later piece."""
-    problem = model._stream.problem
+    problem = running.problem
     now, then = (model.n_components, model.covariance_type), (problem.n_components, problem.covariance_type)
     if now != then:
         raise ValueError(
@@ -134,14 +143,16 @@ def _next_piece(model: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> 
     source = model._read(X, reset=False, model_dtype=problem.source.dtype)
     weight = check.check_sample_weight(sample_weight, source.n_samples)
     check.check_weight_range(weight, "where batches are added up")
-    columns = model._summary(source, weight, every_column=False)
+    labels = None
+    if model._setting("semi_supervised") and y is not None:
+        labels = resolve_labels(y, source.n_samples, problem.n_components)
+    columns = model._summary(source, weight, labels, every_column=False)
     if problem.maximise.noise_bounds is not None:
         check_within(columns, problem.maximise.noise_bounds)
-    labels = None
-    if model.semi_supervised and y is not None:
-        labels = resolve_labels(y, source.n_samples, problem.n_components)
-    problem = replace(problem, source=source, sample_weight=weight, labels=labels, has_missing=columns.has_missing)
-    return replace(model._stream, problem=problem)
+    counted = replace(problem.columns, silent=columns.silent)  # the shift remains that of the first piece
+    rows = {"source": source, "columns": counted, "sample_weight": weight, "labels": labels}
+    problem = replace(problem, **rows, has_missing=columns.has_missing)
+    return replace(running, problem=problem)
 
 
 def _gathered(items: Iterable[Any], n_first: int, owner: str) -> Iterator[ArraySource]:
