@@ -40,27 +40,26 @@ def open_source(
         Files: `.npy`; CSV (`.csv`, `.tsv`, `.txt`, `.dat`, `.data`, gzipped too), cells separated by commas,
         semicolons, tabs, bars or blanks, of which columns without numbers are left out, with a GuessWarning; Parquet
         (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose arrays are chosen as 'file.h5::name' where
-        there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in
-        the order of their names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data
-        sets, Dask arrays and frames; any object with a method `chunks()` that yields two-dimensional arrays anew at
-        every call;
-        arrays and frames in memory.
+        there are several. Those of a folder or of a pattern such as 'data/*.parquet' are read in the order of their
+        names. Objects: Arrow tables and whatever has `__arrow_c_stream__`; Zarr arrays, h5py data sets, Dask arrays and
+        frames; any object with a method `chunks()` that yields two-dimensional arrays anew at every call; arrays and
+        frames in memory.
     columns : list of str or int, optional
         The columns to read, by name or place, in this order; others are left alone. A name of digits that no column
         has is a place.
     on_bad : {'raise', 'skip', 'keep'}, default='raise'
         With 'skip', rows with NaN, an infinity, a cell that is no number or another number of cells are left out;
         `n_skipped` says how many, `skipped` which, `numbers(index)` where the others stand among all. With 'keep', for
-        predict, predict_proba, score_samples and batch.py, they keep their place: their label is -2, their log-density
-        and probabilities are NaN, unless NaN means a missing value to the model. With 'raise', cells that are no numbers
+        predict, predict_proba, score_samples and batch.py, they keep their place: their label is -2, log-density and
+        probabilities are NaN, unless NaN means a missing value to the model. With 'raise', cells that are no numbers
         and rows of another width raise SourceError, and NaN and infinities the ValueError of the estimator, unless they
         mean missing values to it; messages name file, row and column. Damaged files raise in any case.
     batch_rows : int, optional
-        Rows of the blocks that are handed to the estimators; about 8 MiB by default. Five blocks are in memory at a
-        time. Results are the same bits for the same number, whatever the data are stored as.
+        Rows of a block, of which five are in memory at a time; about 8 MiB by default. Results are the same bits for
+        the same number, whatever the data are stored as.
     header : bool, optional
-        Whether the first line of CSV files has names. This and what follows is for CSV files alone, and guessed from
-        their first lines; a GuessWarning says what is not clear.
+        Whether the first line has names. This and what follows is for CSV files alone, and guessed from their first
+        lines; a GuessWarning says what is not clear.
     delimiter, decimal, thousands : str, optional
         What parts cells, ' ' standing for any number of blanks and tabs; '.' or ','; what parts thousands, '' for none.
     null : list of str, optional
