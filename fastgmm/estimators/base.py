@@ -72,10 +72,6 @@ class MixtureEstimator(Saveable):
         """Whether NaN stands for a missing value."""
         return "missing" in self._constraints and self._setting("missing") == "em"
 
-    def _setting(self, name: str) -> Any:
-        """A setting as fits and scores mean it; other than the attribute only where that is none of ours."""
-        return getattr(self, name)
-
     def _check_is_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(

@@ -53,6 +53,10 @@ class Saveable(DensityMixin, BaseEstimator):
             if name not in self.__dict__ and parameter.default is not parameter.empty:
                 self.__dict__[name] = YOUNGER.get(name, parameter.default)
 
+    def _setting(self, name: str) -> Any:
+        """A setting as fits and scores mean it; other than the attribute only where that is none of ours."""
+        return getattr(self, name)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to a file, atomically; see `Saveable` for what is left out.
 
