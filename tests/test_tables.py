@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from sklearn.datasets import load_iris
 
@@ -17,7 +19,7 @@ X = np.round(np.random.default_rng(0).normal(size=(30, 2)), 3)
 
 
 def read(path, **options):
-    source = fastgmm.open_source(path, **options)
+    source = fastgmm.fastgmm.open_source(path, **options)
     return source.names, np.concatenate([block.copy() for _, block in source.chunks()])
 
 
@@ -283,10 +285,10 @@ def test_marks_of_missing_values_can_be_said(tmp_path):
 def test_options_that_no_table_has_are_refused(option, value, tmp_path):
     path = write(tmp_path / "x.csv", "a,b\n1,2\n")
     with pytest.raises(ValueError, match=f"{option} must be"):
-        fastgmm.open_source(path, **{option: value})
+        fastgmm.fastgmm.open_source(path, **{option: value})
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(TypeError, match="unexpected keyword argument 'separator'"):
-        fastgmm.open_source(path, separator=",")
+        fastgmm.fastgmm.open_source(path, separator=",")
 
 
 def test_all_numbers_of_python_are_numbers_and_nothing_else(tmp_path):
@@ -341,3 +343,21 @@ def test_a_model_reads_its_own_columns_whatever_else_there_is(tmp_path):
     frame.to_csv(tmp_path / "x.csv")
     source = fastgmm.open_source(tmp_path / "x.csv", columns=["a", "b"])
     assert model.score(source) == model.score(frame[["a", "b"]])
+
+
+def test_columns_of_parquet_files_without_numbers_are_left_out_as_those_of_csv_are(tmp_path):
+    table = {"a": [1.0, 2.5], "name": ["x", "y"], "b": [3, 4], "day": np.array(["2020-01-01", "2020-01-02"], "M8[D]")}
+    path = tmp_path / "t.parquet"
+    pa.parquet.write_table(pa.table(table), path)
+    with pytest.warns(GuessWarning, match=r"t\.parquet: columns without numbers are left out: 'name', 'day'"):
+        source = fastgmm.open_source(path)
+    assert source.names == ["a", "b"]
+    np.testing.assert_array_equal(source.take(np.arange(2)), [[1.0, 3.0], [2.5, 4.0]])
+    assert fastgmm.open_source(path, columns=["b"]).names == ["b"]
+    with pytest.raises(SourceError, match="column 'name' holds string, column 'day' holds date32"):
+        fastgmm.open_source(path, columns=["a", "name", "day"])
+    with pytest.raises(SourceError, match="column 'name' holds string"):  # what is in memory was chosen by somebody
+        fastgmm.open_source(pa.table(table))
+    pa.parquet.write_table(pa.table({"name": ["x"]}), path)
+    with pytest.raises(SourceError, match="column 'name' holds string, which is no number"):
+        fastgmm.open_source(path)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import sklearn.mixture
 
@@ -140,6 +142,11 @@ CASES = {
     "guess about the cells of a table": (
         lambda X: Path("guess.csv").write_text("a;b\n1'000;2\n3'000;4\n"),
         lambda X, _: fastgmm.open_source("guess.csv"),
+        "GuessWarning",
+    ),
+    "text in a Parquet file": (
+        lambda X: pa.parquet.write_table(pa.table({"a": [1.0, 2.0], "b": ["x", "y"]}), "guess.parquet"),
+        lambda X, _: fastgmm.open_source("guess.parquet"),
         "GuessWarning",
     ),
     "few images": (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import SourceError
+from ..exceptions import GuessWarning, SourceError, clipped, warn
 from .streams import Part, Reader, chosen_columns
 
 
@@ -22,7 +22,15 @@ def import_pyarrow(what: str) -> Any:
 
 
 class SchemaReader(Reader):
-    """A reader of what has an Arrow schema."""
+    """A reader of what has an Arrow schema.
+
+    Attributes
+    ----------
+    chosen : bool
+        Whether somebody chose the columns of a table, if nobody names any; else those without numbers are left out.
+    """
+
+    chosen = True
 
     def _set_columns(self, schema: Any, columns: Sequence[str | int] | None) -> None:
         """Choose columns; SourceError for one that holds no numbers."""
@@ -36,14 +44,19 @@ class SchemaReader(Reader):
         if len({names[place] for place in places}) < len(places):
             twice = next(name for name in names if names.count(name) > 1)
             raise SourceError(f"{self.origin} has several columns named {twice!r}.")
-        for place in places:
-            kind = kinds[place]
-            is_number = types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)
-            if not (is_number or types.is_decimal(kind)):
-                raise SourceError(
-                    f"{self.origin}: column {names[place]!r} holds {kind}, which is no number. Choose columns "
-                    "with fastgmm.open_source(data, columns=[...])."
-                )
+        tests = types.is_floating, types.is_integer, types.is_boolean, types.is_decimal
+        without = [place for place in places if not any(test(kinds[place]) for test in tests)]
+        if without and columns is None and not self.chosen and len(without) < len(places):
+            left = clipped(", ".join(repr(names[place]) for place in without))
+            what = "columns without numbers are left out"
+            warn(f"{self.origin}: {what}: {left}. columns=[...] chooses others.", GuessWarning)
+            places = [place for place in places if place not in without]
+        elif without:
+            which = ", ".join(f"column {names[place]!r} holds {kinds[place]}" for place in without)
+            raise SourceError(
+                f"{self.origin}: {clipped(which)}, which is no number. Choose columns with "
+                "fastgmm.open_source(data, columns=[...])."
+            )
         if not places:
             raise SourceError(f"{self.origin} has no columns.")
         self.places, self.names = places, [names[place] for place in places]
@@ -64,6 +77,8 @@ class SchemaReader(Reader):
 
 class ParquetReader(SchemaReader):
     """A Parquet file, one piece of a row group at a time."""
+
+    chosen = False
 
     def __init__(self, path: Path, columns: Sequence[str | int] | None = None) -> None:
         import_pyarrow("Reading Parquet files")

@@ -255,7 +255,7 @@ def _stacked(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _with_bad_rows(values: NDArray[np.float64], first: int, bad: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
-    """Rows from number `first` on with infinity in the places of bad ones among them, and how many of these there are."""
+    """Rows from number `first` on with infinity in the places of bad ones among them, and how many they are."""
     if not len(bad) or not len(values):
         return values, 0
     numbers = first + np.arange(len(values))
