@@ -21,6 +21,7 @@ from . import validation as check
 from .estimators.base import MixtureEstimator
 from .images.generator import ImageGenerator
 from .images.output import generated_blocks, open_images_file
+from .model.scoring import BAD_LABEL
 from .rows.atomic import StrPath
 from .rows.columns import Columns
 from .rows.open import open_source
@@ -72,10 +73,7 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
     overwrite : bool, default=False
         Replace an existing file.
     """
-    check_output(path, overwrite)
-    source = _source(model, data)
-    check_output(path, overwrite, source.files)
-    return _write(path, source, _scored(model, source, "labels"), "label", overwrite)
+    return written(model, data, path, "labels", overwrite)[0]
 
 
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -84,10 +82,23 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     Parameters and result are those of `predict`. What rows lack of 1 is the probability of the noise, if the model has
     such a component. The numbers are float32 if the rows and the model are, else float64.
     """
+    return written(model, data, path, "resp", overwrite)[0]
+
+
+def written(model: Any, data: Any, path: StrPath, output: str, overwrite: bool = False) -> tuple[int, int]:
+    """Write 'labels' or 'resp' as `predict` and `predict_proba` do; return the number of rows, and of bad ones."""
     check_output(path, overwrite)
-    source = _source(model, data)
+    source, n_bad = _source(model, data), 0
     check_output(path, overwrite, source.files)
-    return _write(path, source, _scored(model, source, "resp"), "component_", overwrite)
+
+    def noted() -> Iterator[Block]:
+        nonlocal n_bad
+        for block in _scored(model, source, output):
+            if source.keeps_bad:
+                n_bad += int(np.sum(block == BAD_LABEL if output == "labels" else np.isnan(block[:, 0])))
+            yield block
+
+    return _write(path, source, noted(), {"labels": "label", "resp": "component_"}[output], overwrite), n_bad
 
 
 def score_samples(model: Any, data: Any, path: StrPath | None, *, overwrite: bool = False) -> Scores:

@@ -143,6 +143,12 @@ def test_bad_rows_are_named_or_left_out(run, table, tmp_path):
     assert code == 0
     assert facts(out)["rows"] == "599"
     assert facts(out)["skipped"] == "1"
+    for command, output in (("predict", "l.parquet"), ("predict", "p.npy"), ("score", "s.npy")):
+        told = facts(run(command, "m.safetensors", "rows.csv", "-o", output, *["--proba"] * (output == "p.npy"))[1])
+        assert (told["rows"], told["bad"]) == ("600", "1")
+    assert np.flatnonzero(np.isnan(np.load(tmp_path / "s.npy"))).tolist() == [6]
+    np.testing.assert_array_equal(np.isnan(np.load(tmp_path / "p.npy")).all(axis=1), np.arange(600) == 6)
+    assert run("predict", "m.safetensors", "rows.csv", "-o", "r.npy", "--bad", "raise")[0] == 1
 
 
 def test_remedies_are_those_of_the_command(run, table, tmp_path):

@@ -210,7 +210,7 @@ def check_rows_output(path: Path, force: bool, model: Path) -> None:
     check_output(path, force, [model])
 
 
-def facts_of(source: "Source") -> dict[str, Any]:
-    """How many rows there are, and how many were left out."""
-    skipped = source.n_skipped
-    return {"rows": source.n_samples} | ({"skipped": skipped} if skipped else {})
+def facts_of(source: "Source", n_bad: int = 0) -> dict[str, Any]:
+    """How many rows there are, how many were left out, and how many are bad but kept."""
+    counts = {"skipped": source.n_skipped, "bad": n_bad}
+    return {"rows": source.n_samples} | {name: count for name, count in counts.items() if count}

@@ -33,11 +33,10 @@ def predict(
     check_not_input(output, source.files)
     from .. import batch
 
-    write = batch.predict_proba if proba else batch.predict
     with exiting_on_signals():
-        write(mixture, source, output, overwrite=force)
+        _, n_bad = batch.written(mixture, source, output, "resp" if proba else "labels", overwrite=force)
     n_components = len(mixture.weights_)
-    print_facts({**facts_of(source), "components": n_components, "output": output}, as_json)
+    print_facts({**facts_of(source, n_bad), "components": n_components, "output": output}, as_json)
 
 
 @reads_rows(Bad)
@@ -65,8 +64,7 @@ def score(
     with exiting_on_signals():
         scores = batch.score_samples(mixture, source, output, overwrite=force)
     facts: dict[str, Any] = {
-        **facts_of(source),
-        **({"bad": scores.n_bad} if scores.n_bad else {}),
+        **facts_of(source, scores.n_bad),
         "log_likelihood": scores.log_likelihood,
         "log_likelihood_per_row": scores.log_likelihood / scores.n_samples if scores.n_samples else math.nan,
         "least_log_density": scores.least_log_density,

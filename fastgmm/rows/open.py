@@ -39,10 +39,9 @@ def open_source(
     data : path, list of paths, folder, pattern, or object
         Files: `.npy`; CSV (`.csv`, `.tsv`, `.txt`, `.dat`, `.data`, gzipped too), cells separated by commas,
         semicolons, tabs, bars or blanks; Parquet (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose
-        arrays are chosen as 'file.h5::name' where there are several. Those of a folder or of a pattern such as
-        'data/*.parquet' are read in the order of their names. Objects: Arrow tables and whatever has
-        `__arrow_c_stream__`; Zarr arrays, h5py data sets, Dask arrays and frames; any object with a method `chunks()`
-        that yields two-dimensional arrays anew at every call; arrays and frames in memory.
+        arrays are chosen as 'file.h5::name' where there are several. Those of a folder or pattern ('data/*.npy') are
+        read in the order of their names. Objects: whatever has `__arrow_c_stream__`, as Arrow tables; Zarr arrays, h5py
+        data sets, Dask arrays and frames; objects whose `chunks()` yields arrays of rows anew at every call; arrays.
     columns : list of str or int, optional
         The columns to read, by name or place, in this order; a name of digits that no column has is a place. None: all
         that hold numbers, with a GuessWarning that names what CSV and Parquet files have besides.
