@@ -359,7 +359,7 @@ def test_a_block_that_travelled_gives_the_same_bits(covariance_type):
     moved[:] = X
     assert not moved.flags.aligned
     mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(X[:1000])._parameters()
-    common = pickle.dumps((accumulate_part, (mixture, np.zeros(3), False)))
+    common = pickle.dumps((accumulate_part, (mixture, np.zeros(3), False, None)))
     found = [_compute_block(rows, X.dtype, X.dtype, common, pickle.dumps((None,))) for rows in (X, moved)]
     assert found[0].log_likelihood == found[1].log_likelihood
     np.testing.assert_array_equal(found[0].sum_outer, found[1].sum_outer)
