@@ -107,11 +107,11 @@ def test_generated_digits_are_of_the_class_asked_for(by_class, mnist):
 
 
 def test_half_of_the_pixels_are_enough_to_learn_from(rows):
-    train, held_out = rows
+    train, held_out = rows[0][::3], rows[1]  # all of them take 78 s with 20 components
     gaps = np.where(np.random.default_rng(0).random(train.shape) < 0.5, np.nan, train).astype(np.float32)
     settings = {"noise_floor": 1e-3, "noise_prior": "auto", **SETTINGS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        full = MixtureOfFactorAnalyzers(20, 6, **settings).fit(train).score(held_out)
-        half = MixtureOfFactorAnalyzers(20, 6, missing="em", **settings).fit(gaps).score(held_out)
+        full = MixtureOfFactorAnalyzers(8, 6, **settings).fit(train).score(held_out)
+        half = MixtureOfFactorAnalyzers(8, 6, missing="em", **settings).fit(gaps).score(held_out)
     assert half > 0.85 * full
