@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,15 @@ from sklearn.datasets import load_iris
 import fastgmm
 from fastgmm import GaussianMixture
 from fastgmm.exceptions import GuessWarning, SourceError
+from fastgmm.rows import csv as csv_reader
+from fastgmm.rows import dialect
+from fastgmm.rows.source import blocks
 
 X = np.round(np.random.default_rng(0).normal(size=(30, 2)), 3)
 
 
 def read(path, **options):
-    source = fastgmm.fastgmm.open_source(path, **options)
+    source = fastgmm.open_source(path, **options)
     return source.names, np.concatenate([block.copy() for _, block in source.chunks()])
 
 
@@ -285,10 +290,10 @@ def test_marks_of_missing_values_can_be_said(tmp_path):
 def test_options_that_no_table_has_are_refused(option, value, tmp_path):
     path = write(tmp_path / "x.csv", "a,b\n1,2\n")
     with pytest.raises(ValueError, match=f"{option} must be"):
-        fastgmm.fastgmm.open_source(path, **{option: value})
+        fastgmm.open_source(path, **{option: value})
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(TypeError, match="unexpected keyword argument 'separator'"):
-        fastgmm.fastgmm.open_source(path, separator=",")
+        fastgmm.open_source(path, separator=",")
 
 
 def test_all_numbers_of_python_are_numbers_and_nothing_else(tmp_path):
@@ -361,3 +366,46 @@ def test_columns_of_parquet_files_without_numbers_are_left_out_as_those_of_csv_a
     pa.parquet.write_table(pa.table({"name": ["x"]}), path)
     with pytest.raises(SourceError, match="column 'name' holds string, which is no number"):
         fastgmm.open_source(path)
+
+
+def test_wide_tables_are_read_like_narrow_ones_in_memory_of_their_size(tmp_path, monkeypatch):
+    """pyarrow takes 9 kB for each column; see WIDE."""
+    lines = ["a;b;c", "1,5;x;-", "2;;TRUE", "", "3;4", '5;"6";1', "7;8;9;10"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    options = {"delimiter": ";", "decimal": ","}
+    found = []
+    for wide in (csv_reader.WIDE, 1):
+        monkeypatch.setattr(csv_reader, "WIDE", wide)
+        for on_bad in ("skip", "keep"):
+            source = fastgmm.open_source(tmp_path / "t.csv", on_bad=on_bad, columns=["a", "b", "c"], **options)
+            rows = [block for _, block in blocks(source.chunks(), 100)]
+            found.append((np.concatenate(rows).tolist() if rows else [], source.skipped.tolist()))
+        with pytest.raises(SourceError, match=r"line 2 \(row 0\), column 1 \('b'\): 'x' is no number"):
+            fastgmm.open_source(tmp_path / "t.csv", columns=["a", "b"], **options).take(np.arange(2))
+    np.testing.assert_equal(found[:2], found[2:])
+    assert found[0] == ([[5.0, 6.0, 1.0]], [0, 1, 2, 4])
+    code = """
+import resource, sys, fastgmm, pyarrow.csv, pyarrow.compute
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert fastgmm.open_source(sys.argv[1]).take([1]).shape == (1, 50_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(",".join(f"{i + j / 8}" for j in range(50_000)) for i in (0, 0, 5, 3)) + "\n")
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 100 * path.stat().st_size  # 450 MB by pyarrow
+
+
+def test_no_line_has_more_than_a_million_cells(tmp_path):
+    (tmp_path / "t.csv").write_text("," * dialect.MOST_COLUMNS)
+    with pytest.raises(SourceError, match=r"t\.csv is no usable CSV file: a line of it has 1000001 cells"):
+        fastgmm.open_source(tmp_path / "t.csv")
+
+
+def test_cells_of_millions_of_signs_are_numbers_or_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a\n" + "0" * 5_000_000 + "\n")
+    assert fastgmm.open_source(path).take([0]) == 0.0
+    path.write_text("9" * 5_000_000 + "," + "1" * 5_000_000 + "\n1,2\n3,4\n")
+    with pytest.raises(SourceError, match=r"t\.csv has a line of more than 4 MiB"):
+        fastgmm.open_source(path).take([0])

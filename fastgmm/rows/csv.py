@@ -16,6 +16,8 @@ from .streams import Part, Reader, chosen_columns
 from .text import FALLBACK, CleanText, guessed_encoding, raw_stream
 
 READ_BYTES = 4 * 2**20
+WIDE = 4096  # columns from which Python splits lines: each column takes 9 kB in pyarrow, however short its cells
+WIDE_CELLS = 2**18  # of a block of such lines
 UNNAMED = ("", "Unnamed: 0")  # names of a column of row numbers
 csv.field_size_limit(2**24)  # of cells, which are looked at one by one only in the first lines and after an error
 
@@ -97,7 +99,7 @@ class CsvReader(Reader):
         try:
             if not self._has_rows():
                 return
-            if not (lenient or self._as_text):
+            if not (lenient or self._as_text or self._width >= WIDE):
                 try:
                     for batch in self._opened(pyarrow.float64(), None):
                         values = _stacked([column.to_numpy(zero_copy_only=False) for column in batch.columns])
@@ -107,22 +109,19 @@ class CsvReader(Reader):
                 except pyarrow.ArrowInvalid:  # to pyarrow; not all that is a number here is one there
                     pass
             yield from self._looked_at(done, lenient)
-        except (pyarrow.ArrowException, OSError, EOFError, _NoNumberError, UnicodeError) as error:
+        except (pyarrow.ArrowException, OSError, EOFError, _NoNumberError, UnicodeError, csv.Error) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise SourceError(self._explained(error)) from error
 
     def _looked_at(self, done: int, lenient: bool) -> Iterator[Part]:
         """Rows from number `done` on, cells being looked at here."""
-        import pyarrow
-
         dropped: list[int] = []
         bad: list[int] = []  # rows of another width whose place is not reached
         row = 0
-        for batch in self._opened(pyarrow.string(), dropped if lenient else None):
+        for values in self._blocks(lenient, dropped):
             bad += [number - 1 - self._skipped_lines for number in dropped]
             dropped.clear()
-            values = _stacked([self._numbers(batch.column(i), lenient) for i in range(batch.num_columns)])
             values, n_placed = _with_bad_rows(values, row, np.array(bad, np.int64))
             del bad[:n_placed]
             stop = row + len(values)
@@ -174,6 +173,37 @@ class CsvReader(Reader):
                 strings_can_be_null=True,
             ),
         )
+
+    def _blocks(self, lenient: bool, dropped: list[int]) -> Iterator[NDArray[np.float64]]:
+        """Rows whose cells are looked at here; those of another width go into `dropped`, by their number."""
+        import pyarrow
+
+        if self._width < WIDE:
+            for batch in self._opened(pyarrow.string(), dropped if lenient else None):
+                yield _stacked([self._numbers(batch.column(i), lenient) for i in range(batch.num_columns)])
+            return
+        cells: list[str] = []
+        for row in self._split_lines(lenient, dropped):
+            cells += [row[place] for place in self.places]
+            if len(cells) >= WIDE_CELLS:
+                yield self._numbers(pyarrow.array(cells), lenient).reshape(-1, self.n_features)
+                cells = []
+        if cells:
+            yield self._numbers(pyarrow.array(cells), lenient).reshape(-1, self.n_features)
+
+    def _split_lines(self, lenient: bool, dropped: list[int]) -> Iterator[list[str]]:
+        """What `_opened` reads, by Python."""
+        with self._text() as text:
+            for _ in range(self._skipped_lines):
+                text.readline()
+            rows = (row for row in csv.reader(text, delimiter=self._dialect.delimiter) if row)
+            for number, row in enumerate(rows, 1 + self._skipped_lines):
+                if len(row) == self._width:
+                    yield row
+                elif lenient:
+                    dropped.append(number)
+                else:
+                    raise _NoNumberError
 
     def _numbers(self, column: Any, lenient: bool) -> NDArray[np.float64]:
         """A column of text as numbers; what is none becomes infinity, or is an error."""
@@ -240,6 +270,8 @@ class CsvReader(Reader):
                 error = wrong
         if isinstance(error, UnicodeError):
             return f"{self.origin} is not {self._encoding}: {error}. Say what it is with encoding=."
+        if "straddling object" in str(error):  # in pyarrow's words
+            return f"{self.origin} has a line of more than {READ_BYTES >> 20} MiB"
         return f"{self.origin} cannot be read: {error}"
 
 

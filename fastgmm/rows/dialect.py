@@ -20,6 +20,8 @@ DELIMITERS = ",;\t| "
 COMMENTS = ("#", "%")  # that lines before the table may begin with, and then all others too
 EMPTY_MARK = "#N/A"  # is none of them
 SAMPLE = 200  # lines
+SAMPLE_CELLS = 2**18  # of these, at most
+MOST_COLUMNS = 1_000_000
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 INFINITE = r"[-+]?(?:inf|infinity|nan)"
 NOTATIONS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", "'"), (".", " "), (",", " "))  # decimal, thousands
@@ -199,7 +201,13 @@ def _first_lines(text: TextIO, options: TextOptions) -> tuple[list[str], int, st
     lines: list[str] = []
     skipped, comment, delimiter = 0, options.get("comment"), options.get("delimiter")
     marks = COMMENTS if comment is None else (comment,) if comment else ()
+    left = SAMPLE_CELLS
     for line in islice(text, SAMPLE):
+        left -= (n_marks := max(map(line.count, DELIMITERS)))
+        if n_marks >= MOST_COLUMNS:
+            raise csv.Error(f"a line of it has {n_marks + 1} cells, more than {MOST_COLUMNS}")
+        if left < 0 and len(lines) > 2:
+            break
         start = line.lstrip()
         if not lines and not skipped and SEP_LINE.match(line):
             skipped, delimiter = 1, delimiter or line[4]
@@ -305,7 +313,7 @@ def _is_text(kinds: list[str]) -> bool:
 
 def _counts(cells: list[str], any_start: bool = False) -> bool:
     """Whether cells are whole numbers that follow each other, from 0 or 1 unless any start will do."""
-    if not cells or not all(cell.isascii() and cell.isdigit() for cell in cells):
+    if not cells or not all(cell.isascii() and cell.isdigit() and len(cell) < 19 for cell in cells):
         return False
     numbers = [int(cell) for cell in cells]
     return (any_start or numbers[0] in (0, 1)) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
