@@ -600,3 +600,27 @@ def test_a_stream_of_a_subclass_is_its_own():
 
         assert Mine().fit(X)._stream == "mine"
         assert np.isfinite(Mine().partial_fit(X).partial_fit(X).score(X))
+
+
+@pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])
+def test_tables_of_exact_types_know_models_of_either_class(name):
+    """As those of skl2onnx, which are made when it is imported."""
+    stock = getattr(sklearn.mixture, name)
+    with fastgmm.patch_sklearn():
+        replaced = getattr(sklearn.mixture, name)
+        subclass = type(name, (replaced,), {})
+        fitted = replaced(n_components=2, random_state=0).fit(np.arange(20.0)[:, None])
+        assert type(fitted.to_sklearn()) is stock
+        for kind in (stock, replaced):
+            assert {kind: "converter"}[type(fitted)] == {kind: "converter"}[type(fitted.to_sklearn())] == "converter"
+            assert kind in {stock}
+            assert kind in {replaced}
+            assert kind not in {subclass, object, getattr(fastgmm, name)}
+            assert subclass not in {kind}
+            assert kind != subclass
+        assert (stock == replaced, replaced == stock, stock != replaced, replaced is stock) == (
+            True,
+            True,
+            False,
+            False,
+        )

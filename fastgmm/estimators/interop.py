@@ -41,6 +41,7 @@ CALLED = {
 # Fitted attributes that scikit-learn's lack: a subclass that has its own of that name is fitted by scikit-learn.
 NOISE_FACTS = {"noise_weight_", "noise_bounds_"}
 OWN_FACTS = {"stop_reason_", "log_likelihood_", "diagnostics_", "lower_bounds_"} | NOISE_FACTS
+ORIGINAL = "_fastgmm_replaces"  # of a replacement, and no subclass of it: scikit-learn's class
 _compatible: ContextVar[bool] = ContextVar("sklearn_compatibility", default=False)
 
 
@@ -133,14 +134,24 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
 
     body |= {"__sklearn_tags__": tags, "__sklearn_is_fitted__": is_fitted}
     body |= settings_methods(own, original) | {"__doc__": own.__doc__, "__module__": __name__}
-    body["__init_subclass__"] = classmethod(keep_bases)
+    body |= {"__init_subclass__": classmethod(keep_bases), ORIGINAL: original}
     replacement: Any = _Replacing(original.__name__, (own, original), body)
     made: type[Any] = replacement
     return made
 
 
 class _Replacing(ABCMeta):
-    """The class of the replacements: what scikit-learn's own class made is an instance of them too."""
+    """The class of the replacements: what scikit-learn's own class made is an instance of them too.
+
+    They equal scikit-learn's classes, so that tables of converters and the like, which ask for the exact type of a
+    model, know both by either, whichever was there when they were made.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other or (other is not None and vars(cls).get(ORIGINAL) is other)
+
+    def __hash__(cls) -> int:
+        return type.__hash__(vars(cls).get(ORIGINAL, cls))
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return super().__instancecheck__(instance) or _is_original(cls, type(instance))

@@ -149,8 +149,8 @@ def _next_piece(model: Any, running: Stream, X: Any, y: Any, sample_weight: Arra
     columns = model._summary(source, weight, labels, every_column=False)
     if problem.maximise.noise_bounds is not None:
         check_within(columns, problem.maximise.noise_bounds)
-    counted = replace(problem.columns, silent=columns.silent)  # the shift remains that of the first piece
-    rows = {"source": source, "columns": counted, "sample_weight": weight, "labels": labels}
+    shifted = replace(columns, mean=problem.columns.mean)  # the shift remains that of the first piece
+    rows = {"source": source, "columns": shifted, "sample_weight": weight, "labels": labels}
     problem = replace(problem, **rows, has_missing=columns.has_missing)
     return replace(running, problem=problem)
 
