@@ -103,7 +103,7 @@ def test_a_wrong_answer_and_a_failure_are_not_timed():
         raise ValueError("no fit today")
 
     fits = {"numpy": numpy_reference.fit_fixed, "wrong": wrong, "nan": not_a_number, "failing": failing}
-    cells = measure.measure_iterations(DIAG, fits, repeats=1, seconds=0)
+    cells = measure.measure_iterations(DIAG, fits, repeats=9, seconds=1)
     assert [name for name in fits if cells[name]["agrees"]] == ["numpy"]
     assert [name for name in fits if "seconds" in cells[name]] == ["numpy"]
     printed = run.describe_row("iteration", {"case": str(DIAG), "contenders": cells})
