@@ -409,3 +409,15 @@ def test_cells_of_millions_of_signs_are_numbers_or_named(tmp_path):
     path.write_text("9" * 5_000_000 + "," + "1" * 5_000_000 + "\n1,2\n3,4\n")
     with pytest.raises(SourceError, match=r"t\.csv has a line of more than 4 MiB"):
         fastgmm.open_source(path).take([0])
+
+
+def test_a_damaged_schema_is_a_source_error_that_names_the_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    for metadata in (b"{", b"[1]", b"\x86"):
+        pa.parquet.write_table(pa.table({"a": [1.0]}).replace_schema_metadata({"pandas": metadata}), path)
+        with pytest.raises(SourceError, match=r"t\.parquet has a damaged schema"):
+            fastgmm.open_source(path)
+    pa.parquet.write_table(pa.table({"aaaa": [1.0]}), path)
+    path.write_bytes(path.read_bytes().replace(b"aaaa", b"a\x86aa"))
+    with pytest.raises(SourceError, match=r"t\.parquet"):
+        fastgmm.open_source(path)

@@ -36,10 +36,13 @@ class SchemaReader(Reader):
         """Choose columns; SourceError for one that holds no numbers."""
         pyarrow = import_pyarrow("Arrow data")
         types = pyarrow.types
-        names, kinds = list(schema.names), list(schema.types)  # the schema makes these lists anew every time
+        try:
+            names, kinds = list(schema.names), list(schema.types)  # the schema makes these lists anew every time
+            index = (schema.pandas_metadata or {}).get("index_columns", [])  # to pandas these are no columns
+        except (ValueError, AttributeError) as error:  # UnicodeDecodeError and JSONDecodeError among the former
+            raise SourceError(f"{self.origin} has a damaged schema: {error}") from error
         places = chosen_columns(columns, names, len(names), self.origin)
-        if columns is None and schema.pandas_metadata is not None:  # to pandas these are no columns
-            index = schema.pandas_metadata.get("index_columns", [])
+        if columns is None:
             places = [place for place in places if names[place] not in index]
         if len({names[place] for place in places}) < len(places):
             twice = next(name for name in names if names.count(name) > 1)
@@ -128,7 +131,7 @@ class ParquetReader(SchemaReader):
 
         try:
             return pyarrow.parquet.ParquetFile(str(self._path), memory_map=False, pre_buffer=False)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:  # UnicodeDecodeError by names, too
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise SourceError(f"{self._path} is cut off, or no Parquet file: {error}") from error
