@@ -5,10 +5,12 @@ import io
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 from sklearn.datasets import load_iris
@@ -421,3 +423,32 @@ def test_a_damaged_schema_is_a_source_error_that_names_the_file(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"aaaa", b"a\x86aa"))
     with pytest.raises(SourceError, match=r"t\.parquet"):
         fastgmm.open_source(path)
+
+
+def test_folders_named_by_their_values_and_addresses_are_read(tmp_path):
+    rows = np.column_stack([np.random.default_rng(0).normal(size=(300, 2)), np.repeat([2023.0, 2024.0], 150)])
+    table = pa.table({"x": rows[:, 0], "y": rows[:, 1], "year": rows[:, 2].astype(int), "land": ["de", "fr"] * 150})
+    pa.parquet.write_to_dataset(table, tmp_path / "years", partition_cols=["year"])
+    pa.parquet.write_table(table, tmp_path / "all.parquet")
+    for data in (tmp_path / "years", str(tmp_path / "years"), (tmp_path / "all.parquet").as_uri()):
+        with pytest.warns(GuessWarning, match="columns without numbers are left out: 'land'"):
+            names, found = read(data)
+        assert names == ["x", "y", "year"]
+        np.testing.assert_array_equal(found, rows)
+        assert read(data, columns=["year", "x"])[0] == ["year", "x"]
+    source = fastgmm.open_source(tmp_path / "years", columns=["x", "y"], batch_rows=50)
+    with ThreadPoolExecutor(2) as pool:
+        fits = [GaussianMixture(2, random_state=0).fit(X, executor=pool).means_ for X in (source, rows[:, :2])]
+    np.testing.assert_allclose(*fits, rtol=1e-9)
+    assert len(source.files) == 2
+    whole = pyarrow.dataset.dataset(tmp_path / "years", partitioning="hive")
+    assert read(whole, columns=["x"])[1].shape == (300, 1)
+    with pytest.raises(ValueError, match="decimal is for CSV files"):
+        fastgmm.open_source(tmp_path / "years", decimal=",")
+    (source.files[0]).write_bytes(b"PAR1")
+    with pytest.raises(SourceError, match="years"):
+        fastgmm.open_source(tmp_path / "years", columns=["x"])
+    with pytest.raises(FileNotFoundError, match="none"):
+        fastgmm.open_source((tmp_path / "none.parquet").as_uri())
+    with pytest.raises(SourceError, match=r"nowhere://x.* cannot be read as Parquet files"):
+        fastgmm.open_source("nowhere://x/y.parquet")

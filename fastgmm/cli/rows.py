@@ -185,8 +185,9 @@ def open_weighted_rows(
 
 def _check_data(data: str) -> None:
     from ..rows.npy import split_name
+    from ..rows.open import is_address
 
-    if not (split_name(data)[0].exists() or any(mark in data for mark in "*?[")):
+    if not (is_address(data) or split_name(data)[0].exists() or any(mark in data for mark in "*?[")):
         raise typer.BadParameter(f"{data} does not exist", param_hint="DATA")
 
 

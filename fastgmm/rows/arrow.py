@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import GuessWarning, SourceError, clipped, warn
+from .files import WatchedFile
 from .streams import Part, Reader, chosen_columns
 
 
@@ -78,6 +79,18 @@ class SchemaReader(Reader):
         return out
 
 
+def _stretches(sizes: Sequence[int], n_rows: int) -> Iterator[tuple[int, int]]:
+    """Where to cut a list of numbers of rows: stretches of at most `n_rows` together, or of one entry."""
+    start = 0
+    while start < len(sizes):
+        stop, total = start + 1, sizes[start]
+        while stop < len(sizes) and total + sizes[stop] <= n_rows:
+            total += sizes[stop]
+            stop += 1
+        yield start, stop
+        start = stop
+
+
 class ParquetReader(SchemaReader):
     """A Parquet file, one piece of a row group at a time."""
 
@@ -114,15 +127,11 @@ class ParquetReader(SchemaReader):
     def split(self, n_rows: int) -> list[Reader]:
         """Cut between row groups."""
         parts: list[Reader] = []
-        start = self._groups.start
-        while start < self._groups.stop:
-            stop = start + 1
-            while stop < self._groups.stop and sum(self._rows_of_groups[start : stop + 1]) <= n_rows:
-                stop += 1
+        sizes = self._rows_of_groups[self._groups.start : self._groups.stop]
+        for start, stop in _stretches(sizes, n_rows):
             part = copy.copy(self)
-            part._groups, part.n_rows = range(start, stop), sum(self._rows_of_groups[start:stop])
+            part._groups, part.n_rows = self._groups[start:stop], sum(sizes[start:stop])
             parts.append(part)
-            start = stop
         return parts
 
     def _opened(self) -> Any:
@@ -167,3 +176,67 @@ class ArrowReader(SchemaReader):
         if self._is_table:
             return self._data.to_reader()
         return pyarrow.RecordBatchReader.from_stream(self._data)
+
+
+class DatasetReader(SchemaReader):
+    """What pyarrow.dataset knows to read: Parquet files at an address (`s3://...`) or in folders like `year=2024`.
+
+    What the names of folders say is a column, as `year`, where it is a number.
+    """
+
+    chosen = False
+
+    def __init__(self, data: Any, columns: Sequence[str | int] | None = None) -> None:
+        pyarrow = import_pyarrow("Reading Parquet files")
+        from pyarrow import dataset
+
+        self.origin = "pyarrow Dataset" if isinstance(data, dataset.Dataset) else str(data)
+        try:
+            self._data = data
+            if not isinstance(data, dataset.Dataset):
+                self._data = dataset.dataset(str(data), format="parquet", partitioning="hive")
+            self.n_rows = self._data.count_rows()
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            raise SourceError(f"{self.origin} cannot be read as Parquet files: {error}") from error
+        self._first = 0
+        self._set_columns(self._data.schema, columns)
+        local = [Path(name) for name in getattr(self._data, "files", ()) if Path(name).is_file()]
+        self.watched = tuple(WatchedFile(path) for path in local)
+        for file in self.watched:
+            file.check()
+
+    def split(self, n_rows: int) -> list[Reader]:
+        """Cut between row groups."""
+        from pyarrow import dataset
+
+        if not isinstance(self._data, dataset.FileSystemDataset):
+            return super().split(n_rows)
+        groups = [group for file in self._data.get_fragments() for group in file.split_by_row_group()]
+        sizes = [group.count_rows() for group in groups]
+        parts: list[Reader] = []
+        first = self._first
+        for start, stop in _stretches(sizes, n_rows):
+            part = copy.copy(self)
+            part._first, part.n_rows = first, sum(sizes[start:stop])
+            part._data = dataset.FileSystemDataset(
+                groups[start:stop], self._data.schema, self._data.format, self._data.filesystem
+            )
+            parts.append(part)
+            first += part.n_rows
+        return parts
+
+    def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
+        import pyarrow
+
+        first, ahead = (
+            self._first,
+            {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False},
+        )  # else memory grows
+        try:
+            for batch in self._data.scanner(columns=self.names, batch_size=n_rows, **ahead).to_reader():
+                yield Part(self._values(batch.columns), self.origin, first, owned=True)
+                first += batch.num_rows
+        except (pyarrow.ArrowException, OSError) as error:
+            raise SourceError(f"{self.origin} cannot be read, in or after row {first}: {error}") from error

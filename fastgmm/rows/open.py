@@ -1,6 +1,7 @@
 """From what people have to a source of rows."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
@@ -38,10 +39,10 @@ def open_source(
     ----------
     data : path, list of paths, folder, pattern, or object
         Files: `.npy`; CSV (`.csv`, `.tsv`, `.txt`, `.dat`, `.data`, gzipped too), cells separated by commas,
-        semicolons, tabs, bars or blanks; Parquet (`.parquet`, `.pq`); Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), whose
-        arrays are chosen as 'file.h5::name' where there are several. Those of a folder or pattern ('data/*.npy') are
-        read in the order of their names. Objects: whatever has `__arrow_c_stream__`, as Arrow tables; Zarr arrays, h5py
-        data sets, Dask arrays and frames; objects whose `chunks()` yields arrays of rows anew at every call; arrays.
+        semicolons, tabs, bars or blanks; Parquet (`.parquet`, `.pq`), also at addresses ('s3://...') and in folders
+        like `year=2024`, a column then; Zarr (`.zarr`) and HDF5 (`.h5`, `.hdf5`), where need be as 'file.h5::name'.
+        Those of a folder or pattern ('data/*.npy') are read in the order of their names. Objects: what gives Arrow
+        streams, Zarr, HDF5 and Dask arrays and frames; what yields arrays anew at every call of `chunks()`.
     columns : list of str or int, optional
         The columns to read, by name or place, in this order; a name of digits that no column has is a place. None: all
         that hold numbers, with a GuessWarning that names what CSV and Parquet files have besides.
@@ -134,6 +135,11 @@ def _reader(data: Any, columns: Columns, text: TextOptions | None = None) -> Rea
     """Return the reader for the kind of data, None for what is in memory."""
     if isinstance(data, np.ndarray):
         return None
+    if is_address(data) or _is_partitioned(data):
+        _refuse_text_options(text or {}, "Parquet files")
+        from .arrow import DatasetReader
+
+        return DatasetReader(data, columns)
     if _is_path(data) or (isinstance(data, list | tuple) and len(data) > 0 and all(map(_is_path, data))):
         return _file_reader(data, columns, text or {})
     if is_one_shot(data):
@@ -149,6 +155,10 @@ def _reader(data: Any, columns: Columns, text: TextOptions | None = None) -> Rea
         return SliceReader(data, columns)
     if callable(getattr(data, "chunks", None)):
         return ChunksReader(data, columns)
+    if library == "pyarrow" and hasattr(data, "scanner"):
+        from .arrow import DatasetReader
+
+        return DatasetReader(data, columns)
     is_stream = hasattr(data, "__arrow_c_stream__") and not hasattr(data, "__array__")
     if is_stream or (library == "pyarrow" and hasattr(data, "to_reader")):
         from .arrow import ArrowReader
@@ -187,6 +197,18 @@ def _watched(reader: Reader, path: Path) -> Reader:
         reader.watched = (WatchedFile(file),)
         reader.watched[0].check()
     return reader
+
+
+def is_address(data: Any) -> bool:
+    """Whether it is the address of files elsewhere."""
+    return isinstance(data, str) and re.match(r"[a-z][a-z0-9+]+://", data) is not None
+
+
+def _is_partitioned(data: Any) -> bool:
+    """Whether it is a folder whose files lie in folders with names like year=2024."""
+    if not _is_path(data) or not Path(data).is_dir() or kind_of(Path(data)) is not None:
+        return False
+    return any("=" in inner.name and inner.is_dir() for inner in Path(data).iterdir())
 
 
 def _is_path(data: Any) -> bool:
