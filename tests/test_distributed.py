@@ -201,7 +201,10 @@ def as_kind(kind, X, folder):
         for i, block in enumerate(in_blocks(X, 1100)):
             np.savetxt(folder / f"{i}.csv", block, delimiter=",", header="a,b,c", comments="", fmt="%.17g")
     elif kind == "zarr":
-        return zarr.create_array(str(folder / "x.zarr"), data=X, chunks=(400, D))
+        settings = {"shape": X.shape, "chunks": (400, D), "dtype": X.dtype}
+        array = zarr.open_array(str(folder / "x.zarr"), mode="w", **settings)
+        array[:] = X
+        return array
     elif kind == "h5":
         with h5py.File(folder / "x.h5", "w") as file:
             file["x"] = X

@@ -47,6 +47,11 @@ EXPECTED_FAILURES = {
     ),
     "test_gaussian_mixture_precisions_init_diag[float64]": "the same",
 }
+HAS_FLOAT32_TESTS = tuple(int(number) for number in sklearn.__version__.split(".")[:2]) >= (1, 7)
+if not HAS_FLOAT32_TESTS:
+    EXPECTED_FAILURES = {name.partition("[")[0]: why for name, why in EXPECTED_FAILURES.items()}
+    del EXPECTED_FAILURES["test_score"]
+    EXPECTED_FAILURES["test_regularisation"] = "asks for the sentence of 1.6; ours is that of 1.7, with one remedy more"
 # Tests of private functions, which never touch the classes: no evidence for us.
 HELPERS_ONLY = (
     *("test_suffstat_sk_full", "test_suffstat_sk_tied", "test_suffstat_sk_diag", "test_gaussian_suffstat_sk_spherical"),
@@ -88,8 +93,9 @@ def test_scikit_learns_own_mixture_tests_pass(tmp_path):
     failures = {re.sub(r"\[\d+\]$", "", name): message for name, message in failed(outcomes).items()}  # [seed]
     assert {name: message for name, message in failures.items() if name not in EXPECTED_FAILURES} == {}
     assert set(failures) == set(EXPECTED_FAILURES)
-    assert sum(outcome == "passed" for outcome in evidence.values()) >= 80
-    assert sum("float32" in name and outcome == "passed" for name, outcome in evidence.items()) >= 15
+    assert sum(outcome == "passed" for outcome in evidence.values()) >= (80 if HAS_FLOAT32_TESTS else 60)
+    in_float32 = sum("float32" in name and outcome == "passed" for name, outcome in evidence.items())
+    assert in_float32 >= 15 or not HAS_FLOAT32_TESTS
 
 
 def test_scikit_learns_common_tests_of_the_mixtures_pass(tmp_path):

@@ -139,7 +139,7 @@ def as_kind(kind, X, folder):
     if kind == "stream":
         return Capsule(pa.concat_tables([table_of(part) for part in parts]))
     if kind == "zarr":
-        array = zarr.create_array(str(folder / "x.zarr"), shape=X.shape, chunks=(640, 2), dtype=X.dtype)
+        array = zarr.open_array(str(folder / "x.zarr"), mode="w", shape=X.shape, chunks=(640, 2), dtype=X.dtype)
         array[:] = X
         return zarr.open_array(str(folder / "x.zarr"), mode="r")
     if kind == "zarr path":
@@ -685,17 +685,12 @@ def test_other_containers_are_named(tmp_path):
 
 
 def test_arrays_of_stores_are_chosen_by_name(X, tmp_path):
-    root = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
+    zarr.open_group(str(tmp_path / "g.zarr"), mode="w").create_group("inner")
     with h5py.File(tmp_path / "g.h5", "w") as file:
-        for store in (root, file):
-            group = store.create_group("inner")
-            for parent, name, values in ((store, "line", X[:, 0]), (group, "x", X), (store, "y", X[:500, :2])):
-                array = (
-                    parent.create_dataset(name, shape=values.shape, dtype=values.dtype)
-                    if store is file
-                    else (parent.create_array(name, shape=values.shape, dtype=values.dtype))
-                )
-                array[:] = values
+        for name, values in (("line", X[:, 0]), ("inner/x", X), ("y", X[:500, :2])):
+            file[name] = values
+            path, settings = str(tmp_path / "g.zarr"), {"shape": values.shape, "dtype": values.dtype}
+            zarr.open_array(path, path=name, mode="w", **settings)[:] = values
     for path in (tmp_path / "g.zarr", tmp_path / "g.h5"):
         assert np.array_equal(read_all(open_source(f"{path}::inner/x")), X)
         assert np.array_equal(read_all(open_source(f"{path}::y", columns=[1])), X[:500, [1]])
