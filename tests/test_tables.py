@@ -452,3 +452,12 @@ def test_folders_named_by_their_values_and_addresses_are_read(tmp_path):
         fastgmm.open_source((tmp_path / "none.parquet").as_uri())
     with pytest.raises(SourceError, match=r"nowhere://x.* cannot be read as Parquet files"):
         fastgmm.open_source("nowhere://x/y.parquet")
+
+
+def test_a_file_of_a_folder_that_lacks_a_column_is_named(tmp_path):
+    for year, table in ((1, {"a": [1.0, 2.0], "b": [3.0, 4.0]}), (2, {"a": [5.0]})):
+        (tmp_path / f"t/year={year}").mkdir(parents=True)
+        pa.parquet.write_table(pa.table(table), tmp_path / f"t/year={year}/x.parquet")
+    with pytest.raises(SourceError, match=r"year=2.x\.parquet has no column 'b'"):
+        fastgmm.open_source(tmp_path / "t")
+    assert read(tmp_path / "t", columns=["a", "year"])[1].tolist() == [[1.0, 1.0], [2.0, 1.0], [5.0, 2.0]]

@@ -202,6 +202,11 @@ class DatasetReader(SchemaReader):
             raise SourceError(f"{self.origin} cannot be read as Parquet files: {error}") from error
         self._first = 0
         self._set_columns(self._data.schema, columns)
+        for file in self._data.get_fragments() if isinstance(self._data, dataset.FileSystemDataset) else ():
+            inner = {*file.physical_schema.names, *dataset.get_partition_keys(file.partition_expression)}
+            lacking = [name for name in self.names or () if name not in inner]
+            if lacking:  # pyarrow would read nulls, which are missing values to a model
+                raise SourceError(f"{file.path} has no column {lacking[0]!r}, which others of {self.origin} have.")
         local = [Path(name) for name in getattr(self._data, "files", ()) if Path(name).is_file()]
         self.watched = tuple(WatchedFile(path) for path in local)
         for file in self.watched:
