@@ -73,7 +73,7 @@ def predict(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) ->
     overwrite : bool, default=False
         Replace an existing file.
     """
-    return written(model, data, path, "labels", overwrite)[0]
+    return write_predictions(model, data, path, "labels", overwrite)[0]
 
 
 def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = False) -> int:
@@ -82,10 +82,10 @@ def predict_proba(model: Any, data: Any, path: StrPath, *, overwrite: bool = Fal
     Parameters and result are those of `predict`. What rows lack of 1 is the probability of the noise, if the model has
     such a component. The numbers are float32 if the rows and the model are, else float64.
     """
-    return written(model, data, path, "resp", overwrite)[0]
+    return write_predictions(model, data, path, "resp", overwrite)[0]
 
 
-def written(model: Any, data: Any, path: StrPath, output: str, overwrite: bool = False) -> tuple[int, int]:
+def write_predictions(model: Any, data: Any, path: StrPath, output: str, overwrite: bool = False) -> tuple[int, int]:
     """Write 'labels' or 'resp' as `predict` and `predict_proba` do; return the number of rows, and of bad ones."""
     check_output(path, overwrite)
     source, n_bad = _source(model, data), 0

@@ -34,7 +34,7 @@ def predict(
     from .. import batch
 
     with exiting_on_signals():
-        _, n_bad = batch.written(mixture, source, output, "resp" if proba else "labels", overwrite=force)
+        _, n_bad = batch.write_predictions(mixture, source, output, "resp" if proba else "labels", overwrite=force)
     n_components = len(mixture.weights_)
     print_facts({**facts_of(source, n_bad), "components": n_components, "output": output}, as_json)
 

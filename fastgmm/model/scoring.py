@@ -162,8 +162,7 @@ class KeptBad(Density):
         return self.density.n_components
 
     def rows_together(self, part: Source, filling: bool = False) -> int:
-        most = max(1024, BLOCK_BYTES // (part.n_features * part.dtype.itemsize))
-        return max(most, GAPS_ROWS) if self.gaps else most
+        return max(super().rows_together(part), GAPS_ROWS if self.gaps else 0)
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
         score_good = self.density.scorer(dtype)

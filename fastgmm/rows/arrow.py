@@ -197,9 +197,14 @@ class DatasetReader(SchemaReader):
                 self._data = dataset.dataset(str(data), format="parquet", partitioning="hive")
             self.n_rows = self._data.count_rows()
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            if isinstance(error, FileNotFoundError | PermissionError):
+            if isinstance(error, PermissionError):
                 raise
-            raise SourceError(f"{self.origin} cannot be read as Parquet files: {error}") from error
+            if isinstance(error, FileNotFoundError):
+                raise FileNotFoundError(f"There is no file {self.origin!r}.") from None
+            raise SourceError(
+                f"{self.origin} cannot be read as Parquet files: {error}. What pyarrow.dataset.dataset(...) makes of "
+                "it, with a schema, partitioning or file system of yours, can be given instead."
+            ) from error
         self._first = 0
         self._set_columns(self._data.schema, columns)
         for file in self._data.get_fragments() if isinstance(self._data, dataset.FileSystemDataset) else ():

@@ -16,7 +16,7 @@ from .streams import Part, Reader, chosen_columns
 from .text import FALLBACK, CleanText, guessed_encoding, raw_stream
 
 READ_BYTES = 4 * 2**20
-WIDE = 4096  # columns from which Python splits lines: each column takes 9 kB in pyarrow, however short its cells
+WIDE = 10_000  # columns from which Python splits lines, sooner than pyarrow, to which each column takes 9 kB
 WIDE_CELLS = 2**18  # of a block of such lines
 UNNAMED = ("", "Unnamed: 0")  # names of a column of row numbers
 csv.field_size_limit(2**24)  # of cells, which are looked at one by one only in the first lines and after an error
