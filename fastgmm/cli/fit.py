@@ -17,7 +17,7 @@ from .rows import BadOfFit, Data, Reading, facts_of, open_weighted_rows, reads_r
 # Values of options, which have them in their help.
 MixtureModel = StrEnum("MixtureModel", ["gaussian", "bayesian", "mfa"])
 CovarianceType = StrEnum("CovarianceType", ["full", "tied", "diag", "spherical"])
-InitParams = StrEnum("InitParams", ["kmeans", "k-means++", "random_from_data", "random"])
+InitParams = StrEnum("InitParams", ["auto", "kmeans", "k-means++", "random_from_data", "random"])
 
 
 # typer reads the options from the signature, one argument each.
@@ -65,8 +65,9 @@ def fit(
     ] = False,
     n_init: Annotated[int, Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[
-        InitParams, Option(help="How a start is found (mfa: kmeans or random).")
-    ] = InitParams.kmeans,
+        InitParams | None,
+        Option(show_default="auto; mfa, vb: kmeans", help="How a start is found (mfa: kmeans or random)."),
+    ] = None,
     seed: Seed = None,
     threads: Threads = None,
     dask: Annotated[
@@ -128,7 +129,7 @@ def fit(
         tol=tol,
         max_iter=max_iter,
         n_init=n_init,
-        init_params=init_params.value,
+        **({} if init_params is None else {"init_params": init_params.value}),
         random_state=seed,
         n_jobs=threads,
         callback=callback,

@@ -66,7 +66,7 @@ class BayesianGaussianMixture(CovarianceEstimator):
     n_init : int, default=1
         Number of starts; the one of largest lower bound is kept.
     init_params : str, array-like or callable, default='kmeans'
-        As in `GaussianMixture`; rows that a sample stands for are counted in.
+        As in `GaussianMixture`, 'auto' being 'kmeans'; rows that a sample stands for are counted in.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default='dirichlet_process'
         Weights from broken sticks, or from a Dirichlet distribution.
     weight_concentration_prior : float or None, default=None

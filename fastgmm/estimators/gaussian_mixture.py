@@ -71,16 +71,18 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         0 keeps the starting values.
     n_init : int, default=1
         Number of starts; the one of largest likelihood is kept.
-    init_params : str, array-like or callable, default='kmeans'
-        'kmeans' (k-means++ seeding, local search and Lloyd's iterations), 'k-means++' (seeding only),
+    init_params : str, array-like or callable, default='auto'
+        'auto': k-means on columns in their own units, K random rows and, of more rows than a start looks at, k-means on
+        standardised columns; some steps of EM from each, and the one of largest likelihood goes on (Biernacki, Celeux
+        and Govaert, 2003). With labels, noise, missing values, fixed or given parameters, and with max_iter=0, it is
+        'kmeans': k-means++ seeding, local search and Lloyd's iterations. Or 'k-means++' (seeding only),
         'random_from_data' (random rows as centres), 'random' (random responsibilities): on standardised columns,
-        clusters found on a sample of at most max(25000, 50 n_components) rows, the first M-step from at most
-        max(25000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or
+        clusters found on a sample of at most max(10000, 50 n_components) rows, the first M-step from at most
+        max(10000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or
         responsibilities (n_samples, n_components), or a callable `f(X, n_components, random_state)` that returns
-        either of these or means (n_components, n_features). A start ends with one M-step; with 'kmeans', from eight
-        times as many rows as it looks at, EM on growing samples of the rows follows (Meek, Thiesson and Heckerman,
-        2002), which costs at most two iterations and leaves fewer for all rows; where components overlap and iterations
-        take longer than starts, the best of five on the smallest sample goes on. Not with max_iter=0.
+        either of these or means (n_components, n_features). A start ends with one M-step; with 'auto' and 'kmeans',
+        from more rows than that, EM on growing samples of the rows follows (Meek, Thiesson and Heckerman, 2002), which
+        leaves fewer iterations for all rows. What starts do counts neither for `n_iter_` nor for `max_iter`.
     weights_init, means_init, precisions_init : array-like or None, default=None
         Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
     random_state : int, RandomState or None, default=None
@@ -209,7 +211,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         reg_covar: float | str = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: str | ArrayLike | Callable[..., Any] = "kmeans",
+        init_params: str | ArrayLike | Callable[..., Any] = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -377,9 +379,13 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
         def start() -> MixtureParameters:
             if isinstance(m_step, Reseeding):
                 m_step.begin()
-            return initial_parameters(problem, self.init_params, given, rng, m_step, alone=self.max_iter == 0)
+            return initial_parameters(problem, self._chosen_start(), given, rng, m_step, alone=self.max_iter == 0)
 
         return FitPlan(start, solver_iteration(self, problem, rng), rng, self._objective(), m_step=m_step)
+
+    def _chosen_start(self) -> Any:
+        """What `init_params` means; the classes that replace scikit-learn's read its default otherwise."""
+        return self.init_params
 
     def _problem(self, source: Source, y: Any, sample_weight: ArrayLike | None) -> MixtureProblem:
         """Check everything that is known of the rows."""

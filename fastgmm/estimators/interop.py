@@ -132,7 +132,12 @@ def _make_replacement(original: type[Any], own: type[Any]) -> type[Any]:
             return any(name.endswith("_") and not name.startswith("__") for name in vars(self))
         return bool(own.__sklearn_is_fitted__(self))
 
-    body |= {"__sklearn_tags__": tags, "__sklearn_is_fitted__": is_fitted}
+    def chosen_start(self: Any) -> Any:
+        """'kmeans' is scikit-learn's default: whoever has it there has not asked for it."""
+        by_default = isinstance(self.init_params, str) and self.init_params == "kmeans"
+        return "auto" if by_default else self.init_params
+
+    body |= {"__sklearn_tags__": tags, "__sklearn_is_fitted__": is_fitted, "_chosen_start": chosen_start}
     body |= settings_methods(own, original) | {"__doc__": own.__doc__, "__module__": __name__}
     body |= {"__init_subclass__": classmethod(keep_bases), ORIGINAL: original}
     replacement: Any = _Replacing(original.__name__, (own, original), body)

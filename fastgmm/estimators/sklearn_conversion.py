@@ -33,7 +33,7 @@ def to_sklearn(estimator: Any) -> Any:
 
     Parameters that scikit-learn does not have (n_jobs, fixed, ...) are kept on it for `from_sklearn`, if they are made
     of numbers and text, and have no effect there: pickles of it load where fastgmm is not installed. ValueError if
-    `init_params` is not one of scikit-learn's names, or for a mixture with uniform noise;
+    `init_params` is not a name, or for a mixture with uniform noise;
     TypeError for an estimator that scikit-learn does not have.
     """
     known = getattr(estimator, "_models", ("",))[0]
@@ -49,7 +49,10 @@ def to_sklearn(estimator: Any) -> Any:
     if estimator.reg_covar == "auto":
         raise ValueError("scikit-learn's reg_covar is a number: set one before to_sklearn.")
     names = parameter_names(original)
-    other = original(**copy.deepcopy({name: getattr(estimator, name) for name in names}))
+    theirs = {name: copy.deepcopy(getattr(estimator, name)) for name in names}
+    if theirs["init_params"] == "auto":
+        theirs["init_params"] = "kmeans"  # the start of scikit-learn's that it has in it
+    other = original(**theirs)
     own = next(kind for kind in type(estimator).__mro__ if "_models" in vars(kind))
     defaults = inspect.signature(own).parameters
     params = {name: estimator._setting(name) for name in estimator._constraints}
@@ -58,6 +61,8 @@ def to_sklearn(estimator: Any) -> Any:
         for name, value in params.items()
         if name not in names and value is not defaults[name].default and _is_plain(value)
     }
+    if estimator.init_params == "auto":
+        kept["init_params"] = "auto"
     if hasattr(estimator, "diagnostics_"):
         kept["diagnostics_"] = asdict(estimator.diagnostics_)
     if kept:

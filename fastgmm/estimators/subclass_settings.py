@@ -51,6 +51,7 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
             setattr(self, GIVEN, tuple(sorted(given)))
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("init_params", theirs["init_params"].default)
         if is_replacement(type(self)):
             own.__init__(self, *args, **kwargs)
             return
@@ -93,7 +94,9 @@ def settings_methods(own: type[Any], original: type[Any]) -> dict[str, Any]:
 
     for method, like in ((init, own.__init__), (get_params, original.get_params), (set_params, original.set_params)):
         method.__doc__, method.__name__ = like.__doc__, like.__name__
-    init.__signature__ = inspect.signature(own.__init__)  # type: ignore[attr-defined]
+    signature = inspect.signature(own.__init__)
+    shown = [theirs[name] if name == "init_params" else each for name, each in signature.parameters.items()]
+    init.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     return {
         "__init__": init,
         "__getattr__": default,

@@ -47,6 +47,12 @@ class FixedParameters:
     n_features: int = 0
 
     @property
+    def holds_any(self) -> bool:
+        """Whether anything is fixed."""
+        given = (self.weights, self.means, self.covariances)
+        return self.equal_weights or any(each is not None for each in given)
+
+    @property
     def held_means(self) -> NDArray[np.bool_]:
         """Which components' means are fixed, (n_components,)."""
         assert self.means is not None
@@ -135,7 +141,7 @@ class Maximiser:
 
         Raises SingularCovarianceError (with `component`, `column`) where a covariance is singular to working precision.
         """
-        weights, noise = self._weights(statistics)
+        weights, noise = self.weights(statistics)
         means, covariances = self._means_and_covariances(statistics)
         try:
             factors = self._cholesky(covariances)
@@ -176,7 +182,8 @@ class Maximiser:
         self.structure.check_variances(covariances, (VARIANCE_ROUNDINGS * EPS) ** 2 * self.column_variance)
         return self.structure.cholesky(covariances, rtol=PIVOT_ROUNDINGS * len(self.column_variance) * EPS)
 
-    def _weights(self, statistics: SufficientStatistics) -> tuple[Array, UniformNoise | None]:
+    def weights(self, statistics: SufficientStatistics) -> tuple[Array, UniformNoise | None]:
+        """Return the weights of the components, and the noise with its own where there is one."""
         concentration = 1.0 if self.prior is None else self.prior.weight_concentration
         counts = statistics.sum_resp + (concentration - 1.0)
         total = counts.sum() + statistics.noise_resp

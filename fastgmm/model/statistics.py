@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .parameters import Array
+import numpy as np
+
+from .parameters import TINY, Array
 from .structure import CovarianceStructure
 
 
@@ -59,6 +61,19 @@ class SufficientStatistics:
             sum_diff=self.sum_diff - self.sum_resp[:, None] * offsets,
             sum_outer=structure.moved_outer(self.sum_outer, self.sum_resp, self.sum_diff, offsets),
             means=means,
+        )
+
+    def leaning_on(self, covariances: Array, n_rows: float, structure: CovarianceStructure) -> "SufficientStatistics":
+        """The statistics as if each component had `n_rows` rows more, of this covariance about its mean of all rows."""
+        n_components, n_features = self.means.shape
+        count = np.full(n_components, n_rows)
+        offsets = self.sum_diff / np.maximum(self.sum_resp, TINY)[:, None]
+        outer = structure.denominator(count, n_features) * covariances + structure.pooled_outer(offsets, count)
+        return replace(
+            self,
+            sum_resp=self.sum_resp + n_rows,
+            sum_diff=self.sum_diff + n_rows * offsets,
+            sum_outer=self.sum_outer + outer,
         )
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":

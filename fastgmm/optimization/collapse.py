@@ -9,7 +9,7 @@ from ..model.covariance import EPS
 from ..model.parameters import MixtureParameters
 from ..model.resumable import Resumable
 from ..model.statistics import SufficientStatistics
-from .growing import sample_index
+from .drawn_rows import sample_index
 from .problem import MixtureProblem
 
 CANDIDATES = 2000  # rows that a new place is chosen from

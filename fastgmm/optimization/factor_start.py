@@ -7,7 +7,7 @@ from ..model.factors.parameters import FactorParameters
 from ..model.parameters import Array
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
 from .factor_problem import FactorProblem
-from .growing import sample_index
+from .drawn_rows import sample_index
 
 CLUSTER_ROWS = 300  # of each cluster that its principal components are found from
 LLOYD_STEPS = 10  # EM moves the means anyway

@@ -94,6 +94,13 @@ class MixtureProblem(Problem):
         return label_means(source, self.columns.mean, self.n_components, per_row)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether nothing is known but complete rows and their weights: then several starts may be compared."""
+        maximise = self.maximise
+        known = self.labels is not None or maximise.noise_bounds is not None or maximise.fixed.holds_any
+        return not known and not self.has_missing
+
+    @property
     def covariance_type(self) -> str:
         """Of the mixture."""
         return self.maximise.covariance_type
