@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # A preset of these makes OpenBLAS use another processor's kernels (up to twice slower), which would handicap every
@@ -28,6 +29,16 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--seconds", type=float, default=0.2, help="of extra iterations in each timed fit")
     run.add_argument("--rest", type=float, default=0.2, help="seconds before each timing, for the threads of others")
     run.add_argument("--output", type=Path, metavar="JSON", help="write the report to this file")
+    real = commands.add_parser("real", help="measure whole default fits on rows that people have, or show them")
+    real.add_argument("--sets", default="", metavar="REGEX", help="only sets whose name matches, such as iris")
+    real.add_argument("--seeds", type=int, default=10)
+    real.add_argument("--budget", type=float, default=120.0, help="seconds for the seeds of a contender on a set")
+    real.add_argument("--threads", type=int, default=available_cores(), help="default: all this process may use")
+    real.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all that are installed")
+    real.add_argument("--output", type=Path, metavar="JSON", help="write the report to this file")
+    real.add_argument("--show", type=Path, metavar="JSON", help="measure nothing; print the table of this report")
+    real.add_argument("--figure", type=Path, metavar="PNG", help="with --show, likelihood against time")
+    real.add_argument("--readme", type=Path, help="with --show, rewrite the block of real rows in this file")
     report = commands.add_parser("report", help="print the tables of reports as Markdown")
     report.add_argument("files", type=Path, nargs="+", metavar="JSON")
     report.add_argument("--output-dir", type=Path, metavar="DIR", help="write the plots there")
@@ -49,7 +60,11 @@ def available_cores() -> int:
 def main() -> int:
     arguments = parse_arguments()
     if arguments.command == "run":
-        return run(arguments)
+        return in_clean_process(arguments, run)
+    if arguments.command == "real":
+        from benchmarks.real_report import show
+
+        return show(arguments) if arguments.show else in_clean_process(arguments, measure_real)
     if arguments.command == "report":
         from benchmarks.report import write_report
 
@@ -71,13 +86,30 @@ def write_json(report: dict[str, object], path: Path | None) -> None:
     part.replace(path)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Measure in a process with clean variables; 1 if fastgmm or the reference failed."""
+def in_clean_process(arguments: argparse.Namespace, measure: Callable[[argparse.Namespace], int]) -> int:
+    """Measure in a process with clean variables; its exit code."""
     wanted = {key: value for key, value in os.environ.items() if key not in BLAS_PRESETS}
     wanted |= dict.fromkeys(THREAD_VARIABLES, str(arguments.threads))
     if wanted != dict(os.environ):
         return subprocess.run([sys.executable, *sys.orig_argv[1:]], env=wanted, check=False).returncode
+    return measure(arguments)
 
+
+def measure_real(arguments: argparse.Namespace) -> int:
+    """1 if fastgmm failed on a set."""
+    from benchmarks.real import run_real
+
+    report = run_real(
+        *(arguments.sets, arguments.seeds, arguments.budget, arguments.threads, arguments.contenders),
+        lambda report: write_json(report, arguments.output),
+    )
+    failed = [row["case"] for row in report["real"] if row["contenders"]["fastgmm"]["failure"]]
+    print("\n".join(["failed:", *failed]) if failed else "no failures")
+    return 1 if failed else 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure cells; 1 if fastgmm or the reference failed."""
     from benchmarks import measure
     from benchmarks.contenders import CONTENDERS
     from benchmarks.run import failures, run_profile

@@ -223,12 +223,10 @@ def provenance(report: Report) -> str:
     versions = dict(report["versions"])
     versions |= {name: record["version"] for name, record in report["contenders"].items() if "version" in record}
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
-    peaks = report["peaks"]
-    fma = ", ".join(f"{peak:.0f} GF/s {dtype}" for dtype, peak in peaks["fma_gflops"].items())
-    return "\n".join(
-        [
-            f"{report['machine']}; {report['n_threads']} threads; {packages}; {report['date'][:10]}.",
-            f"FMA peak {fma}; memory {peaks['read_gb_per_s']:.0f} GB/s read, {peaks['triad_gb_per_s']:.0f} GB/s triad.",
-            f"Measured by `{report['command']}`.",
-        ]
-    )
+    lines = [f"{report['machine']}; {report['n_threads']} threads; {packages}; {report['date'][:10]}."]
+    if "peaks" in report:
+        peaks = report["peaks"]
+        fma = ", ".join(f"{peak:.0f} GF/s {dtype}" for dtype, peak in peaks["fma_gflops"].items())
+        memory = f"{peaks['read_gb_per_s']:.0f} GB/s read, {peaks['triad_gb_per_s']:.0f} GB/s triad"
+        lines.append(f"FMA peak {fma}; memory {memory}.")
+    return "\n".join([*lines, f"Measured by `{report['command']}`."])

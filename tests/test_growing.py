@@ -10,7 +10,7 @@ from fastgmm.optimization.growing import sample_sizes
 from fastgmm.rows.source import ArraySource
 from tests.conftest import read_only
 
-N = 210_000  # just enough for a start's 25,000 rows to be an eighth
+N = 210_000
 
 
 @pytest.fixture(scope="module")
@@ -33,35 +33,34 @@ def test_fewer_passes_and_no_less_likely(rows, covariance_type, weights, monkeyp
     assert grown[1] > plain[1] - 1e-3 * N
 
 
-def test_sizes_grow_to_an_eighth_of_the_rows_and_32_mib():
-    def sizes(n_samples, n_features=2, first=25_000):
+def test_sizes_double_up_to_a_third_of_the_rows_and_32_mib():
+    def sizes(n_samples, n_features=2, first=10_000):
         wide = np.lib.stride_tricks.as_strided(np.zeros(1), (n_samples, n_features), (0, 0))
         return sample_sizes(ArraySource(wide), first)
 
-    assert sizes(199_999) == [25_000]
-    assert sizes(799_999) == [25_000]
-    assert sizes(800_000) == [25_000, 100_000]
-    assert sizes(10**9) == [25_000, 100_000, 400_000, 1_600_000]
-    assert sizes(10**9, 64) == [25_000]
-    assert sizes(10**9, 32) == [25_000, 100_000]
+    assert sizes(59_999) == [10_000]
+    assert sizes(60_000) == [10_000, 20_000]
+    assert sizes(400_000, first=32_000) == [32_000, 64_000, 128_000]
+    assert max(sizes(10**9)) == 1_280_000
+    assert max(sizes(10**9, 64)) == 40_000
 
 
-def test_costs_at_most_two_passes_and_nothing_where_the_start_is_wanted_alone(rows, monkeypatch):
+def test_costs_a_bounded_number_of_passes_and_nothing_where_the_start_is_wanted_alone(rows, monkeypatch):
     looked_at = []
-    fit_sample = growing._fit_sample
+    run_briefly = growing.run_briefly
 
-    def noted(problem, parameters, sample, most_steps):
-        fit = fit_sample(problem, parameters, sample, most_steps)
-        looked_at.append(fit.n_steps * sample.size)
-        return fit
+    def noted(problem, parameters, drawn, *rest):
+        run = run_briefly(problem, parameters, drawn, *rest)
+        looked_at.append(run.n_steps * drawn.size)
+        return run
 
-    monkeypatch.setattr(growing, "_fit_sample", noted)
+    monkeypatch.setattr(growing, "run_briefly", noted)
     monkeypatch.setattr(growing, "TOL", 0.0)
     monkeypatch.setattr(growing, "MOST_STEPS", 1000)
     GaussianMixture(6, random_state=0, max_iter=0).fit(rows)
     assert looked_at == []
     GaussianMixture(6, random_state=0).fit(rows)
-    assert 1.8 * N < sum(looked_at) <= 2 * N
+    assert (growing.PASSES - 0.2) * N < sum(looked_at) <= growing.PASSES * N
 
 
 def test_a_component_of_few_rows_is_left_to_the_passes_over_all():
@@ -74,30 +73,6 @@ def test_a_component_of_few_rows_is_left_to_the_passes_over_all():
     model = GaussianMixture(2, random_state=0, tol=1e-9, max_iter=1000).fit(X)
     assert model.log_likelihood_ == pytest.approx(expected.log_likelihood_, rel=1e-6)
     assert model.weights_.min() * len(X) == pytest.approx(40, abs=1e-3)
-
-
-def test_other_starts_are_tried_where_iterations_are_long(rows, monkeypatch):
-    fit_sample, bounds = growing._fit_sample, []
-
-    def noted(*arguments):
-        fit = fit_sample(*arguments)
-        bounds.append((fit.bound, fit.parameters.means))
-        return fit
-
-    monkeypatch.setattr(growing, "_fit_sample", noted)
-    monkeypatch.setattr(growing, "FEW_STEPS", 1)
-    GaussianMixture(6, random_state=0).fit(rows)
-    assert len(bounds) == 1
-    bounds.clear()
-    monkeypatch.setattr(growing, "LONG_ITERATION", 0.0)
-    monkeypatch.setattr(growing, "sample_sizes", lambda source, first: [first])
-    started = []
-    monkeypatch.setattr(GaussianMixture, "_run", lambda self, problem, plan, *rest: started.append(plan.start()))
-    with pytest.raises(TypeError):
-        GaussianMixture(6, random_state=0).fit(rows)
-    assert len(bounds) == 1 + growing.MORE_STARTS
-    assert len({bound for bound, _ in bounds}) > 1
-    np.testing.assert_array_equal(started[0].means, max(bounds, key=lambda each: each[0])[1])
 
 
 def test_storage_changes_nothing(rows, tmp_path):

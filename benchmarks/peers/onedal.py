@@ -22,12 +22,20 @@ def load(n_threads: int) -> Fit:
 
 def fit(X: np.ndarray, start: Start, n_iter: int) -> Mixture:
     """Run n_iter iterations; RuntimeError if oneDAL stopped earlier."""
+    mixture, done = fit_to_tolerance(X, start, n_iter, 1e-30)
+    if done != n_iter:
+        raise RuntimeError(f"oneDAL ran {done} iterations of the {n_iter} asked for")
+    return mixture
+
+
+def fit_to_tolerance(X: np.ndarray, start: Start, max_iter: int, tol: float) -> tuple[Mixture, int]:
+    """Run until the total log-likelihood changes by less than `tol`; the mixture and the iterations."""
     is_diag = start.covariance_type == "diag"
     covariances = start.covariances.astype(X.dtype)
     algorithm = daal4py.em_gmm(
         nComponents=len(start.weights),
-        maxIterations=n_iter,
-        accuracyThreshold=1e-30,
+        maxIterations=max_iter,
+        accuracyThreshold=tol,
         fptype="double" if X.dtype == np.float64 else "float",
         covarianceStorage="diagonal" if is_diag else "full",
     )
@@ -37,7 +45,6 @@ def fit(X: np.ndarray, start: Start, n_iter: int) -> Mixture:
         start.means.astype(X.dtype),
         [row[None, :] for row in covariances] if is_diag else list(covariances),
     )
-    if int(result.nIterations[0, 0]) != n_iter:
-        raise RuntimeError(f"oneDAL ran {int(result.nIterations[0, 0])} iterations of the {n_iter} asked for")
     covariances = np.array(result.covariances)
-    return Mixture(result.weights[0], result.means, covariances[:, 0] if is_diag else covariances, np.empty(0))
+    covariances = covariances[:, 0] if is_diag else covariances
+    return Mixture(result.weights[0], result.means, covariances, np.empty(0)), int(result.nIterations[0, 0])

@@ -65,16 +65,10 @@ class SufficientStatistics:
 
     def leaning_on(self, covariances: Array, n_rows: float, structure: CovarianceStructure) -> "SufficientStatistics":
         """The statistics as if each component had `n_rows` rows more, of this covariance about its mean of all rows."""
-        n_components, n_features = self.means.shape
-        count = np.full(n_components, n_rows)
         offsets = self.sum_diff / np.maximum(self.sum_resp, TINY)[:, None]
-        outer = structure.denominator(count, n_features) * covariances + structure.pooled_outer(offsets, count)
-        return replace(
-            self,
-            sum_resp=self.sum_resp + n_rows,
-            sum_diff=self.sum_diff + n_rows * offsets,
-            sum_outer=self.sum_outer + outer,
-        )
+        centred = self.about(self.means + offsets, structure)
+        scatter = structure.denominator(np.full(len(self.means), n_rows), self.means.shape[1]) * covariances
+        return replace(centred, sum_resp=self.sum_resp + n_rows, sum_outer=centred.sum_outer + scatter)
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         """Combine the statistics of two disjoint sets of rows under the same parameters."""

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from ..model.factors.parameters import FactorParameters
 from ..model.parameters import Array
 from .clustering import BlockedSample, Nearest, kmeans_plusplus, lloyd
-from .factor_problem import FactorProblem
 from .drawn_rows import sample_index
+from .factor_problem import FactorProblem
 
 CLUSTER_ROWS = 300  # of each cluster that its principal components are found from
 LLOYD_STEPS = 10  # EM moves the means anyway

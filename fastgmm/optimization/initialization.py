@@ -72,20 +72,18 @@ def initial_parameters(
         covariances = STRUCTURES[problem.covariance_type].covariances(given["precisions_cholesky"])
         given = given | {"covariances": covariances}
     if given.keys() >= {"weights", "means", "precisions_cholesky"}:
-        parameters = MixtureParameters(**given, covariance_type=problem.covariance_type)
+        return problem.begun(MixtureParameters(**given, covariance_type=problem.covariance_type))
+    grows = not given and not alone
+    searches = isinstance(init_params, str) and init_params == "auto" and grows and problem.is_plain
+    drawn: DrawnRows | None
+    if searches and problem.n_components > 1:
+        drawn = looked_at = _drawn_rows(problem, sample_size(problem.n_components), random_state)
+        parameters = best_of(problem, _auto_starts(problem, looked_at), looked_at, m_step)
     else:
-        searches = isinstance(init_params, str) and init_params == "auto" and not given and not alone
-        if searches and problem.is_plain and problem.n_components > 1:
-            drawn = _drawn_rows(problem, sample_size(problem.n_components), random_state)
-            parameters = best_of(problem, _auto_starts(problem, drawn), drawn, m_step)
-        else:
-            statistics, drawn = initial_statistics(problem, init_params, random_state)
-            parameters = m_step(statistics)
-        parameters = problem.begun(replace(parameters, **given, noise=None))  # an M-step has given the noise no weight
-        if drawn is not None and not given and not alone:
-            parameters = grow(problem, parameters, drawn)
-        return parameters
-    return problem.begun(parameters)
+        statistics, drawn = initial_statistics(problem, init_params, random_state)
+        parameters = m_step(statistics)
+    parameters = problem.begun(replace(parameters, **given, noise=None))  # an M-step has given the noise no weight
+    return grow(problem, parameters, drawn) if grows and drawn is not None else parameters
 
 
 def _auto_starts(problem: MixtureProblem, drawn: DrawnRows) -> list[Callable[[], SufficientStatistics]]:

@@ -19,8 +19,8 @@ from .drawn_rows import DrawnRows
 from .em import MStep, check_range, run_em
 from .problem import MixtureProblem
 
-# Three steps choose wrongly: of 352 real problems eight or nine then end lower than scikit-learn's on most seeds, two or
-# three after ten or more. A run ends early where a step gains less than GAIN, in nats per row.
+# Three steps choose wrongly: of 352 real problems eight or nine then end lower than scikit-learn's on most seeds, after
+# ten or more two or three. A run ends early where a step gains less than GAIN, in nats per row.
 STEPS, STEPS_ON_SAMPLE = 20, 10
 GAIN = 1e-2
 LEAST_ROWS = 0.5  # what the weight of a component says on a sample that has no rows of it

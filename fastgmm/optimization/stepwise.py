@@ -17,8 +17,8 @@ from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..validation import Constraint, is_real
 from .convergence import ConvergenceMonitor
-from .em import EMIteration, MStep, check_range
 from .drawn_rows import stratified_index
+from .em import EMIteration, MStep, check_range
 from .options import AT_LEAST_0, BELOW_1, COUNT, COUNT_OR_NONE, FLAG, option
 from .problem import MixtureProblem
 
