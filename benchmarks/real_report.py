@@ -101,17 +101,45 @@ def label(row: dict[str, Any]) -> str:
     return f"{row['set']}, k {row['n_components']}, {row['covariance_type']}"
 
 
+def short_table(report: Report) -> str:
+    """The README's: times as ratios, likelihoods as differences from scikit-learn's in nats per row."""
+    rivals = [name for name in report["contenders"] if name != "fastgmm"]
+    rivals = [name for name in rivals if any(name in row["contenders"] for row in report["real"])]
+    titles = ["rows", "shape", "k", "covariance", "time", "passes"]
+    titles += [f"{report['contenders'][name]['title']} / fastgmm" for name in rivals]
+    titles += ["likelihood, mean", "worst", "best", "held out"]
+    rows = []
+    for row in report["real"]:
+        own, peer = row["contenders"]["fastgmm"], row["contenders"].get("scikit-learn", {"seconds": []})
+        if not own["seconds"] or not peer["seconds"]:
+            continue
+        time = float(np.median(own["seconds"]))
+        name = row["set"] + (", standardised" if row["standardised"] else "")
+        cells = [name, f"{row['n_samples']:,} x {row['n_features']}", str(row["n_components"]), row["covariance_type"]]
+        cells += [duration(time), f"{np.median(own['passes']):.0f}"]
+        for rival in rivals:
+            seconds = row["contenders"].get(rival, {"seconds": []})["seconds"]
+            cells.append(times(float(np.median(seconds)) if seconds else None, time))
+        seeds = min(len(own["fitted"]), len(peer["fitted"]))
+        mine, theirs = (np.array([cell["fitted"][:seeds], cell["held_out"][:seeds]]) for cell in (own, peer))
+        values = [numbers(kept) for numbers in (np.mean, np.min, np.max) for kept in (mine[0], theirs[0])]
+        values += [mine[1].mean(), theirs[1].mean()]
+        rows.append([*cells, *(f"{own - other:+.3f}" for own, other in zip(values[::2], values[1::2], strict=True))])
+    return markdown(titles, rows, 4)
+
+
 def show(arguments: argparse.Namespace) -> int:
-    """Print the table, or write it into a file, and draw the figure."""
+    """Print the tables, or write the short or the long one into a file, and draw the figure."""
     report = json.loads(arguments.show.read_text())
-    text = "\n\n".join([summary(report), real_table(report), provenance(report)])
     if arguments.figure:
         plot_real(report, arguments.figure)
-    if arguments.readme:
-        command = f"python -m benchmarks real --show {arguments.show.as_posix()} --readme {arguments.readme.as_posix()}"
-        replace_block(arguments.readme, command, text)
-    else:
-        print(text)
+    for path, option, table in ((arguments.readme, "readme", short_table), (arguments.details, "details", real_table)):
+        if path:
+            command = f"python -m benchmarks real --show {arguments.show.as_posix()} --{option} {path.as_posix()}"
+            text = "\n\n".join([table(report), summary(report), provenance(report)])
+            replace_block(path, command, text, "real rows")
+    if not arguments.readme and not arguments.details:
+        print("\n\n".join([short_table(report), real_table(report), summary(report), provenance(report)]))
     return 0
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from benchmarks import tables
 from benchmarks.tables import Report, Row, fastest_numpy, median, times
 
-BLOCK = re.compile(r"<!-- table: (.*?) -->\n.*?\n<!-- end of table -->", re.DOTALL)
 SECTIONS = {
     "iteration": ("EM iterations", tables.iteration_table),
     "roofline": ("Roofline of the iterations", tables.roofline_table),
@@ -125,9 +124,9 @@ def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder)).as_posix()
 
 
-def replace_block(path: Path, command: str, text: str) -> None:
-    """Replace what stands between the markers of a file; ValueError if it does not have exactly one block."""
-    old = path.read_text()
-    if len(BLOCK.findall(old)) != 1:
-        raise ValueError(f"{path} needs one block `<!-- table: ... -->` ... `<!-- end of table -->`")
-    path.write_text(BLOCK.sub(lambda _: f"<!-- table: {command} -->\n{text}\n<!-- end of table -->", old))
+def replace_block(path: Path, command: str, text: str, kind: str = "table") -> None:
+    """Replace what stands between the markers of a kind; ValueError if a file does not have exactly one such block."""
+    old, block = path.read_text(), re.compile(rf"<!-- {kind}: (.*?) -->\n.*?\n<!-- end of {kind} -->", re.DOTALL)
+    if len(block.findall(old)) != 1:
+        raise ValueError(f"{path} needs one block `<!-- {kind}: ... -->` ... `<!-- end of {kind} -->`")
+    path.write_text(block.sub(lambda _: f"<!-- {kind}: {command} -->\n{text}\n<!-- end of {kind} -->", old))

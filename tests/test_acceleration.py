@@ -33,7 +33,7 @@ def rows(separation, covariance_type, seed, shape=(3000, 4, 5)):
 
 def fit(X, n_components, how, sample_weight=None, **settings):
     """Fit with or without acceleration; that a fit of few iterations does not converge is no matter here."""
-    settings = {"random_state": 0, "max_iter": 3000, "n_jobs": 1} | settings
+    settings = {"random_state": 0, "max_iter": 3000, "n_jobs": 1, "init_params": "kmeans"} | settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return GaussianMixture(n_components, acceleration=how, **settings).fit(X, sample_weight=sample_weight)

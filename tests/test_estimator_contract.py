@@ -320,6 +320,7 @@ def test_parameters_and_defaults_are_scikit_learns_and_some_more():
     ours, theirs = GaussianMixture().get_params(), SklearnGaussianMixture().get_params()
     none = "n_jobs acceleration solver_options prior fixed noise callback max_seconds checkpoint"
     more = dict.fromkeys(none.split()) | {
+        "init_params": "auto",
         "solver": "em",
         "missing": "raise",
         "semi_supervised": False,

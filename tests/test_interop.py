@@ -35,9 +35,6 @@ EXPECTED_FAILURES = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": (
         "counts the calls of a private function of scikit-learn's that a compiled M-step does not make"
     ),
-    "test_score[float32]": (
-        "compares score with the float32 mean of float32 scores to 7 decimals; ours is summed in float64"
-    ),
     "test_gaussian_mixture_setting_best_params": (
         "two components collapse onto one row each with reg_covar=0; scikit-learn goes on because a variance of 0 "
         "comes out as a rounding error above 0, ours raises the error that scikit-learn documents for it"
@@ -50,7 +47,6 @@ EXPECTED_FAILURES = {
 HAS_FLOAT32_TESTS = tuple(int(number) for number in sklearn.__version__.split(".")[:2]) >= (1, 7)
 if not HAS_FLOAT32_TESTS:
     EXPECTED_FAILURES = {name.partition("[")[0]: why for name, why in EXPECTED_FAILURES.items()}
-    del EXPECTED_FAILURES["test_score"]
     EXPECTED_FAILURES["test_regularisation"] = "asks for the sentence of 1.6; ours is that of 1.7, with one remedy more"
 # Tests of private functions, which never touch the classes: no evidence for us.
 HELPERS_ONLY = (

@@ -186,7 +186,7 @@ def test_what_is_no_number_is_left_out(tmp_path):
         weights_init=[0.5, 0.5],
     ).fit(X)
     loaded = by_file(mixture, tmp_path)
-    assert (loaded.random_state, loaded.init_params, loaded.weights_init) == (None, "kmeans", None)
+    assert (loaded.random_state, loaded.init_params, loaded.weights_init) == (None, "auto", None)
     large = GaussianMixture(2, random_state=0).fit(X)
     large.fixed = {"means": np.zeros((2, 30_000)) + 0.1}
     assert by_file(large, tmp_path).fixed is None

@@ -23,7 +23,8 @@ from fastgmm.rows.streams import StreamSource
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 N, D = 60_000, 4
-START_ROWS = 25_000 + 2_000  # the sample of a start, a thousand for the columns' shifts, and the ends for checkpoints
+# The samples of a start, the second of which grew, a thousand rows for the columns' shifts, and the ends for checkpoints.
+START_ROWS = 10_000 + 20_000 + 2_000
 SETTINGS = {"random_state": 0, "max_iter": 3}
 MODELS = {
     "full": GaussianMixture(3, **SETTINGS),

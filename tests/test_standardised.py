@@ -73,7 +73,7 @@ def test_a_weight_of_two_is_the_row_twice_in_the_standardisation_too(rows):
     "read", [lambda path, X: X, lambda path, X: open_source(path, batch_rows=2**15)], ids=["array", "file"]
 )
 def test_a_fit_copies_blocks_not_all_rows(read, tmp_path):
-    X = np.random.default_rng(0).normal(size=(1_000_000, 8))
+    X = np.random.default_rng(0).normal(size=(2_000_000, 8))  # samples are bounded, all rows are not
     np.save(tmp_path / "rows.npy", X)
     data = X if read == "array" else open_source(tmp_path / "rows.npy", batch_rows=2**15)
     model = StandardisedMixture(GaussianMixture(2, random_state=0, max_iter=2, tol=1e9))

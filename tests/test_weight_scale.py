@@ -57,7 +57,8 @@ def test_the_ends_of_the_range_are_weights_as_good_as_any(scale):
 def test_tiny_weights_beside_huge_ones_are_no_rows():
     weight = np.where(np.arange(400) < 200, 1e300, 1e-300)
     alone = GaussianMixture(2, random_state=0).fit(X, sample_weight=np.where(weight > 1, 1.0, 0.0))
-    found = GaussianMixture(2, random_state=0, means_init=alone.means_).fit(X, sample_weight=weight)
+    start = {"weights_init": alone.weights_, "means_init": alone.means_, "precisions_init": alone.precisions_}
+    found = GaussianMixture(2, random_state=0, **start).fit(X, sample_weight=weight)
     np.testing.assert_allclose(np.sort(found.means_, axis=0), np.sort(alone.means_, axis=0), rtol=1e-3)
 
 

@@ -74,7 +74,7 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     init_params : str, array-like or callable, default='auto'
         'auto': k-means on columns in their own units, K random rows and, of more rows than a start looks at, k-means on
         standardised columns; some steps of EM from each, and the one of largest likelihood goes on (Biernacki, Celeux
-        and Govaert, 2003). With labels, noise, missing values, fixed or given parameters, and with max_iter=0, it is
+        and Govaert, 2003). With labels, noise, missing values, fixed or given parameters it is
         'kmeans': k-means++ seeding, local search and Lloyd's iterations. Or 'k-means++' (seeding only),
         'random_from_data' (random rows as centres), 'random' (random responsibilities): on standardised columns,
         clusters found on a sample of at most max(10000, 50 n_components) rows, the first M-step from at most

@@ -14,7 +14,7 @@ from ..exceptions import SingularCovarianceError
 from ..model.parameters import MixtureParameters
 from ..model.statistics import SufficientStatistics
 from .acceleration import AcceleratedIteration
-from .convergence import ConvergenceMonitor
+from .convergence import ConvergenceMonitor, exceeds
 from .drawn_rows import DrawnRows
 from .em import MStep, check_range, run_em
 from .problem import MixtureProblem
@@ -96,7 +96,7 @@ def lean(
 def best_of(
     problem: MixtureProblem, starts: Sequence[Callable[[], SufficientStatistics]], drawn: DrawnRows, m_step: MStep
 ) -> MixtureParameters:
-    """The start of largest objective after a short run on the drawn rows, from where that ended.
+    """The start of largest objective after a short run on the drawn rows, from where that ended; the first of equals.
 
     A start with a singular covariance loses in silence; where all do, the first M-step of the first is the result, so
     that `m_step` says or mends what is the matter.
@@ -110,6 +110,6 @@ def best_of(
         except SingularCovarianceError:
             continue
         run = run_briefly(problem, parameters, drawn, most_steps, GAIN)
-        if run.objective > (-np.inf if best is None else best.objective):
+        if exceeds(run.objective, -np.inf if best is None else best.objective, problem.source.dtype):
             best = run
     return m_step(statistics[0]) if best is None else best.parameters
