@@ -23,7 +23,7 @@ from fastgmm.rows.streams import StreamSource
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 N, D = 60_000, 4
-# The samples of a start, the second of which grew, a thousand rows for the columns' shifts, and the ends for checkpoints.
+# The samples of a start, of which the second grew, a thousand rows for the columns, and the ends for checkpoints.
 START_ROWS = 10_000 + 20_000 + 2_000
 SETTINGS = {"random_state": 0, "max_iter": 3}
 MODELS = {
