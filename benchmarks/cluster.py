@@ -26,7 +26,7 @@ def fit_on(n_workers: int) -> tuple[float, Any]:
     """Seconds per iteration after the second, and the fitted model."""
     times: list[float] = []
     with (
-        LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         rng = dask.array.random.default_rng(0)

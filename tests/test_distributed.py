@@ -82,7 +82,7 @@ def pool():
 @pytest.fixture(scope="module")
 def client():
     """A cluster of two processes that Dask restarts when they die."""
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
         dask.distributed.LocalCluster(**settings) as cluster,
         dask.distributed.Client(cluster, set_as_default=False) as client,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*did not converge")
 def cluster():
     with (
         dask.distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, scheduler_port=0
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", scheduler_port=0
         ) as cluster,
         dask.distributed.Client(cluster, set_as_default=False) as client,
     ):

@@ -65,7 +65,7 @@ def pool():
 
 @pytest.fixture(scope="module")
 def client():
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
     with (
         dask.distributed.LocalCluster(**settings) as cluster,
         dask.distributed.Client(cluster, set_as_default=False) as client,
