@@ -122,7 +122,7 @@ def fitted(rows, client, **more):
 @pytest.fixture(scope="module")
 def expected(rows):
     """The same of a local cluster of one worker."""
-    settings = {"threads_per_worker": 1, "processes": False, "dashboard_address": None, "scheduler_port": 0}
+    settings = {"threads_per_worker": 1, "processes": False, "dashboard_address": ":0", "scheduler_port": 0}
     with (
         pytest.MonkeyPatch.context() as patch,
         dask.distributed.LocalCluster(n_workers=1, **settings) as local,

@@ -57,7 +57,7 @@ def test_a_cluster_without_workers_is_not_waited_for_without_end(cluster, monkey
 
 def test_rows_over_which_workers_die_again_and_again_are_a_worker_error():
     """And not Dask's KilledWorker, which knows no checkpoint."""
-    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         dask.distributed.LocalCluster(scheduler_port=0, **settings) as local,

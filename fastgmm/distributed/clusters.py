@@ -139,8 +139,7 @@ class ClusterRunner:
 
     def _explain(self, error: Exception) -> None:
         """Raise WorkerError for an error that is of the cluster, not of the task."""
-        from distributed import KilledWorker
-        from distributed.comm.core import CommClosedError
+        from dask.distributed import KilledWorker, comm
 
         self._check_open(error)
         if isinstance(error, KilledWorker):
@@ -148,7 +147,7 @@ class ClusterRunner:
                 f"Workers died again and again over the same rows, perhaps of too little memory ({error}). Give them "
                 f"more, or smaller parts, and {RESUME}."
             ) from error
-        if isinstance(error, (CancelledError, CommClosedError)):
+        if isinstance(error, (CancelledError, comm.CommClosedError)):
             raise WorkerError(
                 f"The Dask scheduler was out of reach, or forgot the tasks ({' '.join(str(error).split())}). Repeat "
                 f"the call, or {RESUME}."
