@@ -1,12 +1,16 @@
 """A cluster that is lost ends a call with an error that names the way to go on, within a stated time."""
 
+import os
+import signal
+
+import dask
 import dask.array
 import dask.distributed
 import numpy as np
 import pytest
 
 from fastgmm import GaussianMixture
-from fastgmm.distributed import clusters
+from fastgmm.distributed import clusters, distribute
 from fastgmm.exceptions import WorkerError
 
 X = np.random.default_rng(0).normal(size=(4000, 3)) + 4 * (np.arange(4000)[:, None] % 2)
@@ -51,11 +55,25 @@ def test_a_cluster_without_workers_is_not_waited_for_without_end(cluster, monkey
         GaussianMixture(2, callback=then(leave), **SETTINGS).fit(rows, executor=client)
 
 
+def test_rows_over_which_workers_die_again_and_again_are_a_worker_error():
+    """And not Dask's KilledWorker, which knows no checkpoint."""
+    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.distributed.LocalCluster(scheduler_port=0, **settings) as local,
+        dask.distributed.Client(local, set_as_default=False) as client,
+        pytest.raises(WorkerError, match=r"died again and again .*checkpoint=PATH and resume=True"),
+    ):
+        list(distribute(X, client).map_parts(die))
+
+
+def die(part):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("use", ["fit", "score"])
 def test_an_executor_that_is_shut_down_is_named(use):
     from concurrent.futures import ThreadPoolExecutor
-
-    from fastgmm.distributed import distribute
 
     pool = ThreadPoolExecutor(1)
     model = GaussianMixture(2, **SETTINGS).fit(X)

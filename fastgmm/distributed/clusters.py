@@ -1,9 +1,11 @@
 """Dask clusters. This module knows Dask."""
 
+import asyncio
 import pickle
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, wait
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ RETRIES = 3  # of a task that raises; tasks of a worker that is lost are compute
 GATHERED = 64  # results that are fetched at a time
 CONNECT_SECONDS = 10.0
 POLL_SECONDS, WORKERLESS_SECONDS = 2.0, 60.0  # how often workers are looked for, and how long none is waited for
+SILENT_SECONDS = 30.0  # how long the scheduler may take to say how many there are
 RESUME = "go on with checkpoint=PATH and resume=True if the fit wrote checkpoints"
 
 
@@ -78,37 +81,33 @@ class ClusterRunner:
         call = dask.delayed(_compute_block, pure=False)
         shared = dask.delayed(common, pure=False)  # a task of its own, so that it travels once to each worker
         calls = [
-            call(part, self._dtype, dtype, shared, pickle.dumps(values) if values else b"")
+            call(_packed(part), self._dtype, dtype, shared, pickle.dumps(values) if values else b"")
             for part, values in zip(parts, own, strict=True)
         ]
         self._check_open()
         futures = self._client.compute(calls, retries=RETRIES)
         try:
             for first in range(0, len(futures), GATHERED):
-                self._wait(futures[first : first + GATHERED])
-                yield from self._client.gather(futures[first : first + GATHERED])
-        except BaseException as error:
+                yield from self._gathered(futures[first : first + GATHERED])
+        except WorkerError:
+            raise  # nobody is left who could be told to stop
+        except BaseException:
             if self._client.status == "running":
                 self._client.cancel(futures)
-            elif isinstance(error, Exception) and not isinstance(error, WorkerError):
-                self._check_open(error)
             raise
 
-    def _wait(self, futures: list[Any]) -> None:
-        """Wait for results; WorkerError where the scheduler is gone, or has had no worker for WORKERLESS_SECONDS.
+    def _gathered(self, futures: list[Any]) -> list[Any]:
+        """Return results; WorkerError where they cannot come any more, within a bounded time.
 
-        Future by future: Dask's `wait` asks the default client, which this need not be, and to make it the current one
-        changes a setting of the whole process, which two fits in two threads did not put back.
+        They are waited for in the loop of the client, and this thread looks after the cluster meanwhile: a host whose
+        network is cut closes no connection.
         """
-        for future in futures:
-            alone_since = None
-            while not future.done():
-                try:
-                    future.exception(timeout=POLL_SECONDS)  # waits for a result, and brings none
-                    continue
-                except TimeoutError:
-                    self._check_open()
-                if self._client.scheduler_info().get("workers"):
+        coroutine = self._client.gather(futures, asynchronous=True)
+        pending = asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        alone_since = None
+        try:
+            while not wait([pending], POLL_SECONDS).done:
+                if self._count_workers():
                     alone_since = None
                 elif alone_since is None:
                     alone_since = time.monotonic()
@@ -116,6 +115,43 @@ class ClusterRunner:
                     raise WorkerError(
                         f"The cluster has had no worker for {WORKERLESS_SECONDS:g} s. Start some, and {RESUME}."
                     )
+            return list(pending.result())
+        except WorkerError:
+            raise
+        except Exception as error:
+            self._explain(error)
+            raise
+        finally:
+            pending.cancel()
+
+    def _count_workers(self) -> int:
+        """Ask the scheduler how many workers there are; WorkerError if it is gone or does not answer."""
+        self._check_open()
+        try:
+            answer = self._client.sync(self._client.scheduler.identity, callback_timeout=SILENT_SECONDS)
+        except (OSError, TimeoutError) as error:  # Dask's CommClosedError is an OSError
+            self._check_open(error)
+            raise WorkerError(
+                f"The Dask scheduler at {self._client.scheduler.address} is gone, or has not answered for "
+                f"{SILENT_SECONDS:g} s. See to it and to the network, connect again, and {RESUME}."
+            ) from error
+        return int(answer.get("n_workers", len(answer["workers"])))  # older releases send them all
+
+    def _explain(self, error: Exception) -> None:
+        """Raise WorkerError for an error that is of the cluster, not of the task."""
+        from dask.distributed import KilledWorker, comm
+
+        self._check_open(error)
+        if isinstance(error, KilledWorker):
+            raise WorkerError(
+                f"Workers died again and again over the same rows, perhaps of too little memory ({error}). Give them "
+                f"more, or smaller parts, and {RESUME}."
+            ) from error
+        if isinstance(error, (CancelledError, comm.CommClosedError)):
+            raise WorkerError(
+                f"The Dask scheduler was out of reach, or forgot the tasks ({' '.join(str(error).split())}). Repeat "
+                f"the call, or {RESUME}."
+            ) from error
 
     def _check_open(self, cause: Exception | None = None) -> None:
         """Raise WorkerError unless the client is connected with a scheduler."""
@@ -126,11 +162,17 @@ class ClusterRunner:
             ) from cause
 
 
+def _packed(part: Any) -> Any:
+    """Pack a source: a worker that cannot open its file while it receives tasks would lose its connection, and end."""
+    return pickle.dumps(part) if isinstance(part, Source) else part
+
+
 def _compute_block(part: Any, own_dtype: np.dtype[Any], dtype: np.dtype[Any], common: bytes, own: bytes) -> Any:
     # A block that came from another worker may lie anywhere in memory; unaligned it would be read in other portions.
-    source = (
-        part if isinstance(part, Source) else ArraySource(np.require(block_values(part, own_dtype), None, ["C", "A"]))
-    )
+    if isinstance(part, bytes):
+        source: Source = pickle.loads(part)
+    else:
+        source = ArraySource(np.require(block_values(part, own_dtype), None, ["C", "A"]))
     return compute(source, dtype, common, pickle.loads(own) if own else ())
 
 

@@ -119,6 +119,7 @@ class DistributedSource(Source):
 
 def compute_part(part: Source, dtype: np.dtype[Any], common: bytes, own: tuple[Any, ...]) -> Any:
     """Do a task with a part: what a worker does."""
+    check_files(part.watched)  # before whatever opens them, whose error would not say that workers must see them
     task, arguments = pickle.loads(common)
     return task(part.read_as(dtype), *arguments, *own)
 

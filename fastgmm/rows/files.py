@@ -1,6 +1,8 @@
 """Regular files that are read while others may change them: what has changed is an error that names the file."""
 
+import errno
 import os
+import socket
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,15 @@ def check_regular(path: Path) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
         raise SourceError(f"{path} is a {kind}, which cannot be read again and again. Write its rows to a file first.")
+
+
+def unseen(path: Path, reason: str | None = os.strerror(errno.ENOENT)) -> str:
+    """Say that a worker does not see a file that the process that opened it sees, and what to do."""
+    return (
+        f"{path} cannot be read by the worker on host {socket.gethostname()!r}: {reason}. Workers must see the same "
+        "files under the same names: put them into a folder that all hosts share; or give a Dask cluster the rows "
+        "themselves, as an array in memory, which it is sent."
+    )
 
 
 class WatchedFile:
@@ -40,6 +51,8 @@ class WatchedFile:
         try:
             now = os.stat(self.path)
         except OSError as error:
+            if self._first is None and self._size is not None:
+                raise SourceError(unseen(self.path, error.strerror)) from None
             raise SourceError(
                 f"{self.path} cannot be read any more{where}: {error.strerror}. A fit reads its rows again and again; "
                 "leave them in their place until it has ended."

@@ -4,12 +4,14 @@ They are known by what they can do, so that nothing here imports their libraries
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import SourceError
+from .files import unseen
 from .source import read_dtype
 from .streams import Part, Reader, TableReader, check_table, chosen_columns
 
@@ -29,6 +31,12 @@ class SliceReader(TableReader):
         self._columns = chosen_columns(columns, None, shape[1], self.origin)
         self._all = columns is None
         self.n_features, self.dtype, self.n_rows = len(self._columns), dtype, int(shape[0])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        folder = _zarr_folder(self._data)
+        if folder is not None and not any((folder / name).exists() for name in ("zarr.json", ".zarray")):
+            raise SourceError(unseen(folder))  # Zarr would read chunks that are not there as its fill value
 
     def parts(self, n_rows: int, lenient: bool) -> Iterator[Part]:
         """Yield whole chunks of the data, as they are stored, where these are not too large."""
@@ -97,6 +105,15 @@ class DaskReader(Reader):
         whole = self._data.rechunk({1: -1})
         counts = list(whole.chunks[0])
         return list(whole.to_delayed()[:, 0]), None if any(count != count for count in counts) else counts
+
+
+def _zarr_folder(data: Any) -> Path | None:
+    """The folder of a Zarr array whose store is one."""
+    store = getattr(data, "store", None)
+    root = getattr(store, "root", None)  # of Zarr 3; before, a folder's store has a path, and so have others
+    if type(store).__name__.endswith("DirectoryStore"):
+        root = Path(store.path)  # type: ignore[union-attr]
+    return root / data.path if isinstance(root, Path) else None
 
 
 def block_values(block: Any, dtype: np.dtype[Any]) -> NDArray[Any]:

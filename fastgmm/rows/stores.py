@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exceptions import SourceError
+from .files import unseen
 from .npy import kind_of, split_name
 from .slices import SliceReader
 
@@ -22,7 +23,10 @@ class StoreReader(SliceReader):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._data = _opened(self._path)
+        try:
+            self._data = _opened(self._path)
+        except FileNotFoundError:
+            raise SourceError(unseen(split_name(self._path)[0])) from None
 
 
 def _opened(path: Path) -> Any:
