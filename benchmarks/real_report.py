@@ -154,7 +154,8 @@ def plot_real(report: Report, path: Path) -> None:
             cell, peer = row["contenders"].get(name), row["contenders"].get("scikit-learn")
             if name != "scikit-learn" and cell and cell["seconds"] and peer and peer["seconds"]:
                 time = np.median(cell["seconds"]) / np.median(peer["seconds"])
-                points.append((time, np.mean(cell["fitted"]) - np.mean(peer["fitted"])))
+                seeds = min(len(cell["fitted"]), len(peer["fitted"]))
+                points.append((time, np.mean(cell["fitted"][:seeds]) - np.mean(peer["fitted"][:seeds])))
         if points:
             title = report["contenders"][name]["title"]
             axes.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.8, markersize=5, label=title)
