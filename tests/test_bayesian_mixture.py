@@ -325,7 +325,7 @@ def test_threads_give_the_same_bits(blobs):
 
 
 def test_a_sampled_start_stands_for_all_rows():
-    """The start sees 25,000 rows; concentrations count all of them."""
+    """The start sees 10,000 rows; concentrations count all of them."""
     X = np.random.default_rng(0).normal([[0, 0]] * 20000 + [[9, 9]] * 20000)
     model = BayesianGaussianMixture(n_components=2, max_iter=0, random_state=0).fit(X)
     np.testing.assert_allclose(model.mean_precision_.sum(), 40000 + 2, rtol=1e-6)

@@ -4,8 +4,9 @@ Most iterations of a fit move the components to about where they belong, and a s
 determines parameters the less closely the smaller it is, so samples grow until a last one leaves little to be done
 (Meek, Thiesson and Heckerman, 2002, The learning-curve sampling method applied to model-based clustering, JMLR 2).
 
-Measured at 1,000,000 x 16 rows of 32 overlapping components, full, 8 seeds: 4 to 10 passes over all rows instead of 15
-to 34, 3.2 s instead of 5.7 s, and a log-likelihood 0.02 nats per row higher on average (0.01 without other starts).
+No sample is given up, whatever component it has few rows of (short_runs.py: lean). 400,000 patches of two photographs
+in 15 components, K = 64, full: 6 passes over all rows to 16.87 nats per row, where samples that were given up left 55 to
+91 passes to 16.74 to 16.79; 60 steps on 32,000 and 64,000 rows before, as long as 13 passes.
 """
 
 from ..model.parameters import MixtureParameters
