@@ -8,11 +8,12 @@ from scipy.special import xlogy
 
 from ..exceptions import NotFittedError
 from ..optimization.clustering import BlockedSample, improve_seeds, kmeans_plusplus, lloyd
-from ..optimization.initialization import clustering_size, n_exchanges
+from ..optimization.initialization import n_exchanges
 from ._pairs import distance_blocks
 from ._result import Measured
 from ._rows import FloatArray, Rows, check_rows, draw, float_blocks, matched
 
+CLUSTERED = 25_000  # rows at least, of which the bins are found
 MAX_FEATURES = 1000  # with more, a random sixth of them is clustered, as by Richardson and Weiss
 
 
@@ -77,7 +78,7 @@ class Bins:
         n_features = rows.shape[1]
         n_kept = n_features if n_features <= MAX_FEATURES else n_features // 6
         self.columns_ = np.sort(rng.choice(n_features, n_kept, replace=False))
-        sample = draw(rows, clustering_size(self.n_bins), rng)[:, self.columns_].astype(np.float64)
+        sample = draw(rows, max(CLUSTERED, 50 * self.n_bins), rng)[:, self.columns_].astype(np.float64)
         self.centers_ = _kmeans(sample, self.n_bins, rng)
         self.n_samples_, self.n_features_in_ = rows.shape
         self.shares_ = self.shares(rows)
