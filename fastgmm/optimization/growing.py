@@ -5,8 +5,8 @@ determines parameters the less closely the smaller it is, so samples grow until 
 (Meek, Thiesson and Heckerman, 2002, The learning-curve sampling method applied to model-based clustering, JMLR 2).
 
 No sample is given up, whatever component it has few rows of (short_runs.py: lean). 400,000 patches of two photographs
-in 15 components, K = 64, full: 6 passes over all rows to 16.87 nats per row, where samples that were given up left 55 to
-91 passes to 16.74 to 16.79; 60 steps on 32,000 and 64,000 rows before, as long as 13 passes.
+in 15 components, K = 64, full: 6 passes over all rows to 16.87 nats per row, where samples that were given up left 55
+to 91 passes to 16.74 to 16.79; the steps on samples before take as long as 13 passes.
 """
 
 from ..model.parameters import MixtureParameters
