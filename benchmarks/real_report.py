@@ -14,6 +14,7 @@ from benchmarks.tables import Report, duration, markdown, provenance, times
 
 COLOURS = {"fastgmm": "C0", "scikit-learn": "C1", "onedal": "C2", "numpy": "C7"}
 LOWER = 1e-3  # nats per row
+TITLES = ("rows", "shape", "k", "covariance", "time", "passes")
 
 
 def lost(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -29,12 +30,33 @@ def lost(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name, is_loss in losses.items() if is_loss]
 
 
+def rivals_of(report: Report) -> list[str]:
+    """Contenders other than fastgmm that took part in any set."""
+    names = [name for name in report["contenders"] if name != "fastgmm"]
+    return [name for name in names if any(name in row["contenders"] for row in report["real"])]
+
+
+def names_of(row: dict[str, Any]) -> list[str]:
+    """What the set is called, its shape, components and covariance."""
+    name = row["set"] + (", standardised" if row["standardised"] else "")
+    return [name, f"{row['n_samples']:,} x {row['n_features']}", str(row["n_components"]), row["covariance_type"]]
+
+
+def times_of(row: dict[str, Any], rivals: list[str]) -> list[str]:
+    """Median time and passes of fastgmm, and the ratios of the others' times."""
+    own = row["contenders"]["fastgmm"]
+    time = float(np.median(own["seconds"]))
+    cells = [duration(time), f"{np.median(own['passes']):.0f}"]
+    for rival in rivals:
+        seconds = row["contenders"].get(rival, {"seconds": []})["seconds"]
+        cells.append(times(float(np.median(seconds)) if seconds else None, time))
+    return cells
+
+
 def real_table(report: Report) -> str:
     """A row per set: fastgmm's time and passes, ratios of time, likelihoods beside scikit-learn's, and losses."""
-    titles = ["rows", "shape", "k", "covariance", "time", "passes"]
-    rivals = [name for name in report["contenders"] if name != "fastgmm"]
-    rivals = [name for name in rivals if any(name in row["contenders"] for row in report["real"])]
-    titles += [f"{report['contenders'][name]['title']} / fastgmm" for name in rivals]
+    rivals = rivals_of(report)
+    titles = [*TITLES, *(f"{report['contenders'][name]['title']} / fastgmm" for name in rivals)]
     titles += [
         "mean",
         "worst",
@@ -49,15 +71,10 @@ def real_table(report: Report) -> str:
     rows = []
     for row in report["real"]:
         own, peer = row["contenders"]["fastgmm"], row["contenders"].get("scikit-learn", {"seconds": []})
-        name = row["set"] + (", standardised" if row["standardised"] else "")
-        cells = [name, f"{row['n_samples']:,} x {row['n_features']}", str(row["n_components"]), row["covariance_type"]]
         if not own["seconds"]:
-            rows.append([*cells, "failed", *["-"] * (len(titles) - 6), own["failure"]])
+            rows.append([*names_of(row), "failed", *["-"] * (len(titles) - 6), own["failure"]])
             continue
-        cells += [duration(float(np.median(own["seconds"]))), f"{np.median(own['passes']):.0f}"]
-        for rival in rivals:
-            seconds = row["contenders"].get(rival, {"seconds": []})["seconds"]
-            cells.append(times(float(np.median(seconds)) if seconds else None, float(np.median(own["seconds"]))))
+        cells = names_of(row) + times_of(row, rivals)
         for cell in (own, peer):
             cells += likelihoods(cell)
         rows.append([*cells, ", ".join(lost(own, peer)) if peer["seconds"] else "-"])
@@ -103,23 +120,15 @@ def label(row: dict[str, Any]) -> str:
 
 def short_table(report: Report) -> str:
     """The README's: times as ratios, likelihoods as differences from scikit-learn's in nats per row."""
-    rivals = [name for name in report["contenders"] if name != "fastgmm"]
-    rivals = [name for name in rivals if any(name in row["contenders"] for row in report["real"])]
-    titles = ["rows", "shape", "k", "covariance", "time", "passes"]
-    titles += [f"{report['contenders'][name]['title']} / fastgmm" for name in rivals]
+    rivals = rivals_of(report)
+    titles = [*TITLES, *(f"{report['contenders'][name]['title']} / fastgmm" for name in rivals)]
     titles += ["likelihood, mean", "worst", "best", "held out"]
     rows = []
     for row in report["real"]:
         own, peer = row["contenders"]["fastgmm"], row["contenders"].get("scikit-learn", {"seconds": []})
         if not own["seconds"] or not peer["seconds"]:
             continue
-        time = float(np.median(own["seconds"]))
-        name = row["set"] + (", standardised" if row["standardised"] else "")
-        cells = [name, f"{row['n_samples']:,} x {row['n_features']}", str(row["n_components"]), row["covariance_type"]]
-        cells += [duration(time), f"{np.median(own['passes']):.0f}"]
-        for rival in rivals:
-            seconds = row["contenders"].get(rival, {"seconds": []})["seconds"]
-            cells.append(times(float(np.median(seconds)) if seconds else None, time))
+        cells = names_of(row) + times_of(row, rivals)
         seeds = min(len(own["fitted"]), len(peer["fitted"]))
         mine, theirs = (np.array([cell["fitted"][:seeds], cell["held_out"][:seeds]]) for cell in (own, peer))
         values = [numbers(kept) for numbers in (np.mean, np.min, np.max) for kept in (mine[0], theirs[0])]

@@ -5,7 +5,6 @@ A set is drawn in one fixed order, of which the last fifth is held out.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -193,10 +192,3 @@ SETS = (
     RealSet("patches", patches(15), 64, "full"),
     RealSet("patches", patches(15), 256, "diag", dtype="float32"),
 )
-
-
-def with_shapes(sets: tuple[RealSet, ...] = SETS) -> list[tuple[RealSet, tuple[int, ...]]]:
-    """Sets with the shapes of all their rows."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [(each, np.concatenate(each.load()).shape) for each in sets]

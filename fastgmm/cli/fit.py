@@ -66,7 +66,7 @@ def fit(
     n_init: Annotated[int, Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[
         InitParams | None,
-        Option(show_default="auto; mfa, vb: kmeans", help="How a start is found (mfa: kmeans or random)."),
+        Option(show_default="auto; bayesian and mfa: kmeans", help="How a start is found (mfa: kmeans or random)."),
     ] = None,
     seed: Seed = None,
     threads: Threads = None,
