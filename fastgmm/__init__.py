@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
+    from .estimators.many_mixtures import ManyMixtures, fit_many
     from .estimators.standardised import StandardisedMixture
     from .loading import load
     from .model.map_prior import ConjugatePrior
@@ -29,10 +30,12 @@ __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "ManyMixtures",
     "MixtureOfFactorAnalyzers",
     "StandardisedMixture",
     "__version__",
     "batch",
+    "fit_many",
     "from_sklearn",
     "load",
     "open_source",

@@ -13,6 +13,8 @@ MODELS = {
 }
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
+    "ManyMixtures": "estimators.many_mixtures",
+    "fit_many": "estimators.many_mixtures",
     "from_sklearn": "estimators.interop",
     "load": "loading",
     "open_source": "rows.open",

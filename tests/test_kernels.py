@@ -11,7 +11,7 @@ import pytest
 
 from fastgmm.kernels import backend, elementary, passes, triangular
 from fastgmm.kernels._compile import FASTMATH
-from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, python_rows_at, rows_at
+from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, array_at, python_array_at
 from fastgmm.kernels.tiled import exponential, simd
 from fastgmm.model.bridge import MixtureKernels
 from fastgmm.model.covariance import STRUCTURES
@@ -42,12 +42,12 @@ def _map_exp_of_tiles(x, out):
 
 def _aligned(n_rows, block, like):
     memory, start = aligned_bytes(n_rows * block * like.itemsize)
-    return python_rows_at(memory[start - memory.ctypes.data :], 0, n_rows, block, like)
+    return python_array_at(memory[start - memory.ctypes.data :], 0, (n_rows, block), like)
 
 
 @numba.njit
 def _fill_rows(workspace, offset, out):
-    rows_at(workspace, offset, out.shape[0], out.shape[1], out)[:] = out
+    array_at(workspace, offset, out.shape, out)[:] = out
 
 
 @numba.njit(fastmath=set(FASTMATH))
@@ -231,7 +231,7 @@ def test_rows_of_a_workspace_are_aligned_and_where_they_should_be():
         assert start % ALIGNMENT == 0
         assert 0 <= start - memory.ctypes.data < ALIGNMENT
         _fill_rows(start, 128, rows)
-        np.testing.assert_array_equal(python_rows_at(memory[start - memory.ctypes.data :], 128, 5, 6, rows), rows)
+        np.testing.assert_array_equal(python_array_at(memory[start - memory.ctypes.data :], 128, (5, 6), rows), rows)
 
 
 RESULTS_OF_EVERY_TYPE = """

@@ -216,6 +216,11 @@ class MixtureEstimator(Saveable):
         return math.fsum(totals), gathered(iter(labels), source.n_samples) if with_labels else None
 
 
+def labelled(source: Source, density: Density) -> NDArray[np.int64]:
+    """The most probable component of each row."""
+    return gathered(iter(source.map_parts(scored, density, "labels")), source.n_samples)
+
+
 def gathered(parts: Iterator[NDArray[Any]], n_rows: int) -> NDArray[Any]:
     """What was found for each part of the rows, as one array; of a single part itself."""
     first = next(parts)

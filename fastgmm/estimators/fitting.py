@@ -25,7 +25,7 @@ from ..optimization.restarts import EMOptions, Start, fit_best
 from ..rows.source import Source
 from ..rows.summary import ColumnSummary, summarise_columns
 from ..threads import thread_limit
-from .base import MixtureEstimator
+from .base import MixtureEstimator, labelled
 from .fit_warnings import check_columns, check_observed, name_column
 from .reporting import FitReporter, VerboseReport
 from .resuming import make_keeper
@@ -277,4 +277,6 @@ class EMEstimator(MixtureEstimator):
         except SingularCovarianceError as error:
             raise name_column(error, self._column_names(), source.dtype) from None
         density = self._density_of(result.parameters)
+        if result.log_likelihood is not None:
+            return result, result.log_likelihood, labelled(source, density) if want_labels else None
         return result, *self._total(source, density, problem.sample_weight, want_labels)

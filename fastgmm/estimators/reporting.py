@@ -20,6 +20,11 @@ class VerboseReport:
         self._verbose, self._interval = int(verbose), interval
         self._start = self._previous = time.perf_counter()
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it prints anything."""
+        return self._verbose > 0
+
     def begin(self, init: int) -> None:
         """Announce a start."""
         if self._verbose:
@@ -77,6 +82,11 @@ class FitReporter:
             raise
         finally:
             self._tell("end", replace(self._info, elapsed=self._elapsed(), stop_reason=self._stop_reason))
+
+    @property
+    def watches(self) -> bool:
+        """Whether somebody wants to know of every iteration."""
+        return self._is_heard or self._info.max_seconds is not None or self._report.speaks
 
     def begin(self, init: int) -> None:
         """Announce a start."""

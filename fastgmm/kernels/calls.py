@@ -10,6 +10,7 @@ precision and again for prange, took a second to compile.
 
 import ctypes
 import gc
+import math
 from array import array
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ import numpy as np
 from numba import types
 from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import make_array, populate_array
 
 ALIGNMENT = 64  # unaligned vectors cost up to half the speed
@@ -58,11 +59,23 @@ def address_for(function, arguments, kind=None):
     Known by `kind`, if that says what the arguments are, or by Numba's fingerprint of them (3 us for those of a pass):
     their types take 250 us to find and hash.
     """
+    if numba.config.DISABLE_JIT:
+        return function
     key = function, compute_fingerprint(arguments) if kind is None else kind
     found = _addresses.get(key)
     if found is None:
         found = address_of(function, (types.CPointer(numba.typeof(arguments)), types.int64, types.int64))
         _addresses[key] = found
+    return found
+
+
+def address_like(function, dtype, arguments):
+    """Address of the machine code of a function for arguments like these, whose types follow from `dtype`."""
+    key = function, dtype
+    found = _addresses.get(key)
+    if found is None:
+        kinds = () if numba.config.DISABLE_JIT else tuple(numba.typeof(argument) for argument in arguments)
+        found = _addresses[key] = address_of(function, kinds)
     return found
 
 
@@ -72,17 +85,22 @@ def packed(arguments):
     An array is owner, parent, numbers of items and of their bytes, address, shape and strides. The owner is null: who
     calls keeps the arrays alive. An address is found through a writable buffer in 0.2 us, by NumPy's attribute in 1 us.
     """
-    words = []
-    for argument in arguments:
-        for entry in argument if isinstance(argument, tuple) else (argument,):
-            if not isinstance(entry, np.ndarray):
-                words.append(entry)
-                continue
+    words = array("q")
+    _append_words(arguments, words)
+    return words
+
+
+def _append_words(arguments, words):
+    for entry in arguments:
+        if isinstance(entry, tuple):
+            _append_words(entry, words)
+        elif not isinstance(entry, np.ndarray):
+            words.append(entry)
+        else:
             start = 0
             if entry.size:
                 start = addressof(from_buffer(entry)) if entry.flags.carray else entry.ctypes.data
-            words += (0, 0, entry.size, entry.itemsize, start, *entry.shape, *entry.strides)
-    return array("q", words)
+            words.extend((0, 0, entry.size, entry.itemsize, start, *entry.shape, *entry.strides))
 
 
 def aligned_bytes(n_bytes):
@@ -92,22 +110,42 @@ def aligned_bytes(n_bytes):
 
 
 @intrinsic
-def _rows_at(typingctx, workspace, offset, n_rows, n_columns, like):
-    matrix = types.Array(like.dtype, 2, "C")
+def _array_at(typingctx, workspace, offset, shape, like):
+    array = types.Array(like.dtype, len(shape), "C")
 
     def codegen(context, builder, sig, args):
-        view = make_array(matrix)(context, builder)
+        view = make_array(array)(context, builder)
         data = builder.inttoptr(builder.add(args[0], args[1]), view.data.type)
         itemsize = context.get_constant(types.int64, like.dtype.bitwidth // 8)
-        populate_array(view, data, args[2:4], [builder.mul(args[3], itemsize), itemsize], itemsize, None)
+        sizes = cgutils.unpack_tuple(builder, args[2])
+        strides = [itemsize]
+        for size in reversed(sizes[1:]):
+            strides.insert(0, builder.mul(strides[0], size))
+        populate_array(view, data, sizes, strides, itemsize, None)
         return view._getvalue()
 
-    return matrix(types.int64, types.int64, types.int64, types.int64, like), codegen
+    return array(types.int64, types.int64, shape, like), codegen
 
 
-def python_rows_at(workspace, offset, n_rows, n_columns, like):
-    """A matrix of the dtype of `like`, `offset` bytes from the start of the workspace: its address in compiled code."""
-    return workspace[offset : offset + n_rows * n_columns * like.itemsize].view(like.dtype).reshape(n_rows, n_columns)
+def python_array_at(workspace, offset, shape, like):
+    """An array of the dtype of `like`, `offset` bytes from the start of the workspace: its address in compiled code.
+
+    shape: a tuple of integers of 64 bits.
+    """
+    return workspace[offset : offset + math.prod(shape) * like.itemsize].view(like.dtype).reshape(shape)
+
+
+@intrinsic
+def _pointer_to(typingctx, arguments):
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(cgutils.alloca_once_value(builder, args[0]), context.get_value_type(types.int64))
+
+    return types.int64(arguments), codegen
+
+
+def python_pointer_to(arguments):
+    """What a slot function takes for its arguments, made in compiled code; valid until the caller returns."""
+    return (arguments,)
 
 
 @intrinsic
@@ -130,4 +168,23 @@ def python_call(address, arguments):
     address(*arguments)
 
 
-call, rows_at = (python_call, python_rows_at) if numba.config.DISABLE_JIT else (_call, _rows_at)
+def python_beyond(workspace, offset):
+    """The workspace from `offset` bytes on."""
+    return workspace[offset:]
+
+
+@register_jitable
+def _beyond(workspace, offset):
+    return workspace + offset
+
+
+@register_jitable
+def padded_to_line(n_bytes):
+    """Bytes up to the next multiple of ALIGNMENT."""
+    return (n_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+if numba.config.DISABLE_JIT:
+    call, array_at, pointer_to, beyond = python_call, python_array_at, python_pointer_to, python_beyond
+else:
+    call, array_at, pointer_to, beyond = _call, _array_at, _pointer_to, _beyond

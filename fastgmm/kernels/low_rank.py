@@ -17,7 +17,7 @@ import numpy as np
 
 from . import backend
 from ._compile import AS_WRITTEN, jit
-from .calls import rows_at
+from .calls import array_at
 
 GROUP = 16  # rows whose statistics are summed in the dtype of the rows
 add_group = backend.module("low_rank").add_group
@@ -75,12 +75,12 @@ def accumulate_slot(arguments, slot, workspace):
     begin, end = run * X.shape[0] // n_runs, (run + 1) * X.shape[0] // n_runs
     n_rows, n_features = rows.shape[1], rows.shape[2]
     size = n_features * rows.itemsize
-    factor = rows_at(workspace, 0, n_rows, n_features, rows)
-    white = rows_at(workspace, n_rows * size, GROUP, n_features, rows)
+    factor = array_at(workspace, 0, (n_rows, n_features), rows)
+    white = array_at(workspace, n_rows * size, (GROUP, n_features), rows)
     offset = (n_rows + GROUP) * size
-    v = rows_at(workspace, offset, n_rows - 1, GROUP, shift)
-    weight = rows_at(workspace, offset + (n_rows - 1) * GROUP * 8, 1, GROUP, shift)[0]
-    weighted = rows_at(workspace, offset + n_rows * GROUP * 8, n_rows - 1, GROUP, rows)
+    v = array_at(workspace, offset, (n_rows - 1, GROUP), shift)
+    weight = array_at(workspace, offset + (n_rows - 1) * GROUP * 8, (GROUP,), shift)
+    weighted = array_at(workspace, offset + n_rows * GROUP * 8, (n_rows - 1, GROUP), rows)
     for r in range(n_rows):
         for d in range(n_features):
             factor[r, d] = rows[k, r, d]

@@ -9,12 +9,15 @@ or `=prange` chooses.
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from ._compile import jit
-from .calls import ALIGNMENT, address_for, aligned_bytes, call, packed
+from .calls import ALIGNMENT, address_for, address_of, aligned_bytes, call, packed
 
 # A pass returns to Python at least this often, so that Ctrl-C, progress and time limits work: about 0.05 s on two
 # AVX-512 cores, 1 s on one slow core.
@@ -39,6 +42,7 @@ def get_n_threads():
     return getattr(_thread_state, "n_threads", None) or numba.config.NUMBA_NUM_THREADS
 
 
+@register_jitable
 def block_size(n_samples, n_padded, n_components, itemsize):
     """Rows per block: the transposed copy fills about the L1 cache, between 224 (float32: 448) and 480 rows.
 
@@ -53,6 +57,7 @@ def block_size(n_samples, n_padded, n_components, itemsize):
     return max(1, (rows // stripe - 1) // 2 * 2 + 1) * stripe
 
 
+@register_jitable
 def slot_count(n_samples, block, slot_bytes):
     """Slots of a pass: enough to feed many threads, few enough to keep the accumulators small.
 
@@ -90,7 +95,7 @@ def _run_one(address, arguments, workspace, slot):
 def run_slots(run_slot, n_slots, n_bytes, *arguments, kind=None):
     """Run a slot function for all slots: in this thread if there is one, else by prange, else by a pool of threads.
 
-    run_slot(arguments, slot, workspace) finds the arguments as arguments[0], and n_bytes to work with (calls.rows_at).
+    run_slot(arguments, slot, workspace) finds the arguments as arguments[0], and n_bytes to work with (calls.array_at).
     kind: of the arguments, if their types follow from it (`calls.address_for`).
     """
     if numba.config.DISABLE_JIT:
@@ -110,11 +115,65 @@ def run_slots(run_slot, n_slots, n_bytes, *arguments, kind=None):
         return
     n_bytes = -(-n_bytes // ALIGNMENT) * ALIGNMENT
     _memory, start = aligned_bytes(numba.config.NUMBA_NUM_THREADS * n_bytes)
+    with _prange_threads(n_threads):
+        _run_all(address, pointer, start, n_bytes, n_slots)
+
+
+class Team(NamedTuple):
+    """Who runs the slots of what compiled code starts: threads, or with `run_all` of 0 the code's own alone.
+
+    run_all: address of `_run_all`; workspaces: address of the memory that slots work with, n_bytes for each thread.
+    """
+
+    run_all: int
+    workspaces: int
+    n_bytes: int
+
+
+@jit()
+def run_team(team, address, arguments, n_slots):
+    """Run the slot function at `address` for all slots; arguments: what `calls.pointer_to` has made of them."""
+    if n_slots > 1 and team.run_all != 0:
+        call(team.run_all, (address, arguments, team.workspaces, team.n_bytes, n_slots))
+    else:
+        for slot in range(n_slots):
+            call(address, (arguments, slot, team.workspaces))
+
+
+def run_leader(leader, n_bytes, n_bytes_of_team, threaded, *arguments, kind=None):
+    """Run a slot function once that runs others by `run_team`: its last argument is the Team.
+
+    threaded: whether the others have slots enough that threads pay.
+    """
+    if numba.config.DISABLE_JIT:
+        team = Team(0, np.empty(n_bytes_of_team, np.uint8), n_bytes_of_team)
+        leader(((*arguments, team),), 0, np.empty(n_bytes, np.uint8))
+        return
+    n_threads = min(get_n_threads(), numba.config.NUMBA_NUM_THREADS)
+    threaded = threaded and n_threads > 1 and not _uses_pool()
+    n_bytes_of_team = -(-n_bytes_of_team // ALIGNMENT) * ALIGNMENT
+    run_all = address_of(_run_all, (numba.int64,) * 5) if threaded else 0
+    _memory, start = aligned_bytes(n_bytes)
+    _team_memory, of_team = aligned_bytes((numba.config.NUMBA_NUM_THREADS if threaded else 1) * n_bytes_of_team)
+    arguments = (*arguments, Team(run_all, of_team, n_bytes_of_team))
+    address = address_for(leader, arguments, kind)
+    frame = packed(arguments)
+    pointer = frame.buffer_info()[0]
+    if not threaded:
+        _run_one(address, pointer, start, 0)
+        return
+    with _prange_threads(n_threads):
+        _run_one(address, pointer, start, 0)
+
+
+@contextmanager
+def _prange_threads(n_threads):
+    """One pass at a time, by so many threads."""
     with _prange_lock:
         previous = numba.get_num_threads()
         numba.set_num_threads(n_threads)
         try:
-            _run_all(address, pointer, start, n_bytes, n_slots)
+            yield
         finally:
             numba.set_num_threads(previous)
 

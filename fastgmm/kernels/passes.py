@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from . import backend
 from ._compile import jit
-from .calls import address_of, call, rows_at
+from .calls import address_of, array_at, call
 from .elementary import compute_log_prob_norm, log_floor
 from .parallel import slot_bounds
 
@@ -152,6 +153,7 @@ def count_far(peak, count):
     return n_far
 
 
+@register_jitable
 def padded_components(n_components):
     """Components as the block functions see them: pairs."""
     return -(-n_components // 2) * 2
@@ -175,9 +177,14 @@ class BlockFunctions(NamedTuple):
 
 def workspace_bytes(block, parameters, functions):
     """Bytes that `run_slot` works with."""
-    n_components, n_features = parameters.means.shape
-    n_rows = 2 * n_features + 8 + n_components * (1 + functions.keeps_distances)
-    return n_rows * block * parameters.means.itemsize + 8 * (block + n_components)
+    return slot_bytes(block, *parameters.means.shape, parameters.means.itemsize, functions.keeps_distances)
+
+
+@register_jitable
+def slot_bytes(block, n_components, n_features, itemsize, keeps_distances):
+    """Bytes that `run_slot` works with, for padded numbers of components and features."""
+    n_rows = 2 * n_features + 8 + n_components * (1 + keeps_distances)
+    return n_rows * block * itemsize + 8 * (block + n_components)
 
 
 @jit(by_address=True)
@@ -290,14 +297,14 @@ def run_slot(arguments, slot, workspace):
     X, sample_weight, _, size, parameters, functions, statistics, output = arguments[0]
     n_components, n_features = parameters.means.shape
     n_kept, row = n_components * functions.keeps_distances, size * parameters.means.itemsize
-    xt = rows_at(workspace, 0, n_features, size, parameters.means)
-    block_resp = rows_at(workspace, n_features * row, n_components, size, parameters.means)
-    mahalanobis = rows_at(workspace, (n_features + n_components) * row, n_kept, size, parameters.means)
+    xt = array_at(workspace, 0, (n_features, size), parameters.means)
+    block_resp = array_at(workspace, n_features * row, (n_components, size), parameters.means)
+    mahalanobis = array_at(workspace, (n_features + n_components) * row, (n_kept, size), parameters.means)
     end = (n_features + n_components + n_kept) * row
-    scratch = rows_at(workspace, end, n_features + 8, size, parameters.means)
+    scratch = array_at(workspace, end, (n_features + 8, size), parameters.means)
     end += (n_features + 8) * row
-    active = rows_at(workspace, end, 1, size, output.labels)[0]
-    block_sum = rows_at(workspace, end + 8 * size, 1, n_components, statistics.totals)[0]
+    active = array_at(workspace, end, (size,), output.labels)
+    block_sum = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
     weight = scratch[n_features + 4]
     accumulates = statistics.sum_resp.shape[0] > 0
     xt[:] = 0

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from scipy.special import xlogy
 
 from ..exceptions import NotFittedError
-from ..optimization.clustering import BlockedSample, improve_seeds, kmeans_plusplus, lloyd
-from ..optimization.initialization import n_exchanges
+from ..optimization.clustering import BlockedSample, kmeans
+from ..optimization.compiled import n_exchanges
 from ._pairs import distance_blocks
 from ._result import Measured
 from ._rows import FloatArray, Rows, check_rows, draw, float_blocks, matched
@@ -237,5 +237,5 @@ def _kmeans(rows: FloatArray, n_bins: int, rng: np.random.Generator) -> FloatArr
     # rows, root mean square over the centres: bins need no more.
     scale = float(np.sqrt(np.einsum("ij,ij->", rows, rows) / len(rows))) or 1.0
     sample = BlockedSample.from_rows(rows / scale, None)
-    centers = lloyd(sample, improve_seeds(sample, kmeans_plusplus(sample, n_bins, rng), n_exchanges(n_bins), rng))
+    centers = kmeans(sample, n_bins, n_exchanges(n_bins), rng)
     return mean + scale * centers[:, : rows.shape[1]]

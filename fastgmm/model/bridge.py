@@ -39,15 +39,15 @@ class OneHot:
         return self._identity[self._labels[rows]]
 
 
-def _read_only(block: NDArray[Any]) -> NDArray[Any]:
+def read_only(block: NDArray[Any]) -> NDArray[Any]:
     """A read-only view: mutable and read-only arrays would compile separately."""
     view = block.view()
     view.flags.writeable = False
     return view
 
 
-_UNWEIGHTED = _read_only(np.empty(0))
-_NO_RESP = _read_only(np.empty((0, 0)))
+_UNWEIGHTED = read_only(np.empty(0))
+_NO_RESP = read_only(np.empty((0, 0)))
 _NO_LABELS = np.empty(0, np.int64)
 
 
@@ -85,6 +85,15 @@ class Layout:
 
 
 _layout = lru_cache(Layout)
+
+
+@cache
+def block_functions_of(structure: KernelStructure, n_features: int, dtype: np.dtype[Any], general: bool = False) -> Any:
+    """Where the functions are that do an EM pass, or with `general` any, over a block of rows of this width."""
+    passes, n_padded = _passes(), _passes().padded_features(n_features)
+    empty, no_matrix = np.empty((0, n_padded), dtype), np.empty((0, n_padded, n_padded), dtype)
+    parameters = passes.KernelParameters(np.empty(n_padded), np.empty(0, dtype), empty, no_matrix, empty)
+    return passes.block_functions(structure.kernels, parameters, general)
 
 
 class MixtureKernels:
@@ -151,7 +160,7 @@ class MixtureKernels:
         for start, block in rows:
             for first in range(0, len(block), size):
                 part = block[first : first + size]
-                yield start + first, _read_only(part.astype(self.dtype, copy=False) if self._converts else part)
+                yield start + first, read_only(part.astype(self.dtype, copy=False) if self._converts else part)
 
     def _aligned_calls(self, rows: Rows, bytes_per_row: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """`calls` that are cut between the blocks of the kernels, wherever the source was cut.
@@ -168,7 +177,7 @@ class MixtureKernels:
                 count = min(len(chunk), size - len(held))
                 held = np.concatenate([held, chunk[:count]])
                 if len(held) == size or (following is None and count == len(chunk)):
-                    yield first + count - len(held), _read_only(held)
+                    yield first + count - len(held), read_only(held)
                     held = None
                 first, chunk = first + count, chunk[count:]
             whole = len(chunk) if following is None else len(chunk) // size * size
@@ -214,8 +223,8 @@ class MixtureKernels:
                     np.zeros((n_slots, *layout.outer)),
                 )
             last = first + len(block)
-            weight = _UNWEIGHTED if sample_weight is None else _read_only(sample_weight[first:last])
-            given = _NO_RESP if resp is None else _read_only(np.ascontiguousarray(resp[first:last], np.float64))
+            weight = _UNWEIGHTED if sample_weight is None else read_only(sample_weight[first:last])
+            given = _NO_RESP if resp is None else read_only(np.ascontiguousarray(resp[first:last], np.float64))
             self._run(block, weight, given, block_rows, slots, layout.no_output, hard)
         return self._statistics(_merge(total, slots))
 

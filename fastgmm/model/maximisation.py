@@ -156,6 +156,21 @@ class Maximiser:
                 raise singular_covariance(held, weights) from None
         return MixtureParameters(weights, means, factors, self.covariance_type, covariances, noise=noise)
 
+    @property
+    def least_variance(self) -> Array:
+        """What a variance must exceed, (n_features,)."""
+        return (VARIANCE_ROUNDINGS * EPS) ** 2 * self.column_variance
+
+    @property
+    def least_pivot(self) -> float:
+        """What a scaled pivot of a covariance must exceed."""
+        return PIVOT_ROUNDINGS * len(self.column_variance) * EPS
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether covariances get a ridge and nothing else is asked of the M-step."""
+        return self.prior is None and self.noise_bounds is None and self.floor == 0 and not self.fixed.holds_any
+
     def log_prior(self, parameters: MixtureParameters) -> float:
         """Logarithm of the prior's density in nats, but for a constant; 0 without a prior."""
         return 0.0 if self.prior is None else self.prior.log_density(parameters)
@@ -179,8 +194,8 @@ class Maximiser:
 
     def _cholesky(self, covariances: Array) -> Array:
         """precisions_cholesky; SingularComponent for a covariance that is singular to working precision."""
-        self.structure.check_variances(covariances, (VARIANCE_ROUNDINGS * EPS) ** 2 * self.column_variance)
-        return self.structure.cholesky(covariances, rtol=PIVOT_ROUNDINGS * len(self.column_variance) * EPS)
+        self.structure.check_variances(covariances, self.least_variance)
+        return self.structure.cholesky(covariances, rtol=self.least_pivot)
 
     def weights(self, statistics: SufficientStatistics) -> tuple[Array, UniformNoise | None]:
         """Return the weights of the components, and the noise with its own where there is one."""

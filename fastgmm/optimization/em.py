@@ -24,6 +24,7 @@ class EMResult:
     largest_fall: float
     restarts: tuple[int, ...] = ()
     halted: str | None = None  # what ended the fit, if not all starts ran to their end
+    log_likelihood: float | None = None  # of the parameters, weighted, in nats, if that is known
 
     @property
     def converged(self) -> bool:
@@ -70,6 +71,10 @@ class EMIteration(Resumable):
 
     changing: ClassVar[tuple[str, ...]] = ("parameters",)
 
+    def log_likelihood(self) -> float | None:
+        """The weighted total log-likelihood of the parameters in nats, if it can be had for less than a pass."""
+        return None
+
     def __init__(self, expectation: Expectation, parameters: MixtureParameters, maximise: MStep) -> None:
         self.expectation, self.parameters, self.maximise = expectation, parameters, maximise
 
@@ -82,6 +87,10 @@ class EMIteration(Resumable):
             monitor.forget()
             return None
         return reason
+
+    def advance_far(self, monitor: ConvergenceMonitor, most: int) -> str | None:
+        """Do at least one and at most `most` iterations, as `advance` would, and return a reason to stop or None."""
+        return self.advance(monitor)
 
     def em_pass(self, parameters: MixtureParameters) -> tuple[float, MixtureParameters]:
         """Return the objective of `parameters` (the mean log-likelihood per row in nats, plus the log-prior's share)
@@ -102,18 +111,21 @@ def run_em(
     max_iter: int,
     monitor: ConvergenceMonitor,
     *,
-    after_iteration: Callable[[int, ConvergenceMonitor, str | None], str | None],
+    after_iteration: Callable[[int, ConvergenceMonitor, str | None], str | None] | None,
     n_done: int = 0,
     reason: str | None = None,
     first: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> EMResult:
     """Repeat `iteration` until it, `after_iteration` (returning a reason) or `max_iter` says stop.
 
+    Without `after_iteration` nobody watches, and iterations may come several at a time.
     A run that was interrupted goes on after `n_done` iterations, of which the last said `reason`; its next ones
     are done in a context that `first` makes.
     """
     n_iter, halted = n_done, None
-    while not (reason or halted) and n_iter < max_iter:
+    while after_iteration is None and not reason and len(monitor.lower_bounds) < max_iter:
+        reason = iteration.advance_far(monitor, max_iter - len(monitor.lower_bounds))
+    while after_iteration is not None and not (reason or halted) and n_iter < max_iter:
         n_iter += 1
         with first() if first is not None and n_iter <= n_done + FIRST else nullcontext():
             reason = iteration.advance(monitor)
@@ -125,4 +137,5 @@ def run_em(
         monitor.largest_fall,
         tuple(iteration.maximise.restarts),
         halted,
+        iteration.log_likelihood(),
     )

@@ -20,7 +20,8 @@ from ..model.parameters import Array, MixtureParameters
 from ..model.statistics import SufficientStatistics
 from ..rows.source import ArraySource, Source, blocks
 from ..validation import generator_from
-from .clustering import BlockedSample, Nearest, improve_seeds, kmeans_plusplus, lloyd
+from .clustering import BlockedSample, Nearest, kmeans, kmeans_plusplus
+from .compiled import n_exchanges, sample_size
 from .drawn_rows import DrawnRows, sample_index, stratified_index
 from .em import MStep
 from .growing import grow
@@ -33,11 +34,6 @@ SCALES_APART = 10.0
 RESP_VALUES = 2**21  # responsibilities at a time: 16 MiB
 
 
-def sample_size(n_components: int) -> int:
-    """Rows that a start looks at: 500 per component, at least 10,000."""
-    return max(10_000, 500 * n_components)
-
-
 def clustering_size(n_components: int) -> int:
     """Rows that seeding and Lloyd's iterations look at: 50 per component, at least 10,000.
 
@@ -46,14 +42,6 @@ def clustering_size(n_components: int) -> int:
     rows of the sample are assigned once, for the first M-step.
     """
     return max(10_000, 50 * n_components)
-
-
-def n_exchanges(n_components: int) -> int:
-    """Steps of local search after the seeding: one candidate per component, at least 8 and at most 32.
-
-    Each costs a pass over the distances, and an exchange as much as one of Lloyd's iterations.
-    """
-    return min(max(n_components, 8), 32) if n_components > 1 else 0
 
 
 def initial_parameters(
@@ -76,11 +64,18 @@ def initial_parameters(
         return problem.begun(MixtureParameters(**given, covariance_type=problem.covariance_type))
     searches = isinstance(init_params, str) and init_params == "auto" and problem.is_plain and not given
     drawn: DrawnRows | None
-    if searches and problem.n_components > 1:
-        drawn = looked_at = _drawn_rows(problem, sample_size(problem.n_components), random_state)
+    # One draw of fixed size, so that start i of several is always the same.
+    rng = generator_from(random_state) if searches else None
+    if rng is not None and problem.compiled is not None:
+        names, seed = _start_names(problem, problem.source.n_samples), int(rng.integers(2**63))
+        found = problem.compiled.begin(names, _scales(problem), seed)
+        if found is not None:
+            return found
+    if rng is not None and problem.n_components > 1:
+        drawn = looked_at = _drawn_rows(problem, sample_size(problem.n_components), rng)
         parameters = best_of(problem, _auto_starts(problem, looked_at), looked_at, m_step)
     else:
-        statistics, drawn = initial_statistics(problem, init_params, random_state)
+        statistics, drawn = initial_statistics(problem, init_params, random_state, rng)
         parameters = m_step(statistics)
     parameters = problem.begun(replace(parameters, **given, noise=None))  # an M-step has given the noise no weight
     if drawn is None or given or alone:
@@ -108,15 +103,34 @@ def _auto_starts(problem: MixtureProblem, drawn: DrawnRows) -> list[Callable[[],
     ]
 
 
-def _drawn_rows(problem: MixtureProblem, size: int, random_state: np.random.RandomState) -> DrawnRows:
-    """Rows to start from; one draw of fixed size from `random_state`, so that start i of several is always the same."""
-    rng = generator_from(random_state)
+def _start_names(problem: MixtureProblem, n_drawn: int) -> list[str]:
+    names = ["kmeans in units", "random rows"]
+    spread = np.log(problem.columns.variance[~problem.columns.constant]) / 2
+    if n_drawn < problem.source.n_samples or spread.max(initial=-np.inf) - spread.min(initial=np.inf) > np.log(
+        SCALES_APART
+    ):
+        names.append("kmeans")
+    return names
+
+
+def _scales(problem: MixtureProblem) -> Array:
+    """What columns are divided by, (2, n_features): one unit for all of them, and each its own deviation."""
+    own = np.sqrt(problem.columns.variance)
+    own[problem.columns.constant | (own == 0)] = 1.0
+    return np.stack([np.full(len(own), max(np.sqrt(problem.columns.variance.mean()), np.finfo(float).tiny)), own])
+
+
+def _drawn_rows(problem: MixtureProblem, size: int, rng: np.random.Generator) -> DrawnRows:
+    """Rows to start from."""
     index = sample_index(problem, size, rng)
     return DrawnRows(index, problem.source.take(index), rng)
 
 
 def initial_statistics(
-    problem: MixtureProblem, init_params: str | ArrayLike | Callable[..., Any], random_state: np.random.RandomState
+    problem: MixtureProblem,
+    init_params: str | ArrayLike | Callable[..., Any],
+    random_state: np.random.RandomState,
+    rng: np.random.Generator | None = None,
 ) -> tuple[SufficientStatistics, DrawnRows | None]:
     """Resolve the start into labels or responsibilities of some rows; their statistics, scaled up to all rows.
 
@@ -147,7 +161,7 @@ def initial_statistics(
             return _from_resp(problem, problem.complete_source(), problem.sample_weight, given), None
     method = init_params if isinstance(init_params, str) else ""
     size = clustering_size(n_components) if method == "random" else sample_size(n_components)
-    drawn = _drawn_rows(problem, size, random_state)
+    drawn = _drawn_rows(problem, size, generator_from(random_state) if rng is None else rng)
     if method == "random":
         rows = ArraySource(problem.completed(drawn.rows))
         weight = None if problem.sample_weight is None else problem.sample_weight[drawn.index]
@@ -185,11 +199,9 @@ def _partition(
 ) -> Nearest:
     """Return the cluster of each row; `init_params` is a method or an array of means."""
     n_components = problem.n_components
-    scale = np.sqrt(problem.columns.variance)
-    scale[problem.columns.constant | (scale == 0)] = 1.0
-    if isinstance(init_params, str) and init_params == "kmeans in units":  # one factor for all columns
-        scale[:] = max(np.sqrt(problem.columns.variance.mean()), np.finfo(float).tiny)
-        init_params = "kmeans"
+    unit, scale = _scales(problem)
+    if isinstance(init_params, str) and init_params == "kmeans in units":
+        scale, init_params = unit, "kmeans"
     rows = (rows - problem.columns.mean) / scale
     sample = BlockedSample.from_rows(rows, weight)
     if not isinstance(init_params, str):
@@ -204,9 +216,10 @@ def _partition(
         if len(rows) > clustering_size(n_components):
             index = stratified_index(len(rows), clustering_size(n_components), rng)
             part = BlockedSample.from_rows(rows[index], None if weight is None else weight[index])
-        centers = kmeans_plusplus(part, n_components, rng)
         if init_params == "kmeans":
-            centers = lloyd(part, improve_seeds(part, centers, n_exchanges(n_components), rng))
+            centers = kmeans(part, n_components, n_exchanges(n_components), rng)
+        else:
+            centers = kmeans_plusplus(part, n_components, rng)
     known = (known_means(problem) - problem.columns.mean) / scale
     if not np.isnan(known).all():
         centers[:, : rows.shape[1]] = guided(centers[:, : rows.shape[1]], known)

@@ -14,6 +14,7 @@ from ..model.parameters import Array, MixtureParameters, UniformNoise
 from ..rows.source import ArraySource, Source
 from ..rows.summary import ColumnSummary
 from ..rows.wrappers import FilledSource, filled
+from .compiled import CompiledEM, is_small
 from .labelled import label_means
 
 
@@ -99,6 +100,15 @@ class MixtureProblem(Problem):
         maximise = self.maximise
         known = self.labels is not None or maximise.noise_bounds is not None or maximise.fixed.holds_any
         return not known and not self.has_missing
+
+    @cached_property
+    def compiled(self) -> CompiledEM | None:
+        """What starts and iterates a small problem of which nothing but its rows is known; None of others."""
+        n_samples, n_features = self.source.n_samples, self.source.n_features
+        plain = self.is_plain and self.maximise.is_plain
+        if not plain or n_samples == 0 or not is_small(n_samples, self.n_components, n_features):
+            return None
+        return CompiledEM(self.source, self.sample_weight, self.columns.mean, self.n_components, self.maximise)
 
     @property
     def covariance_type(self) -> str:

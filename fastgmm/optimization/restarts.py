@@ -17,6 +17,10 @@ Start = Callable[[], Any]
 class FitObserver(Protocol):
     """Who is told about a fit while it runs."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether anything comes of telling it about iterations."""
+
     def begin(self, init: int) -> None:
         """A start is sought."""
 
@@ -86,7 +90,8 @@ def fit_best(
                 if resumed is not None and init == resumed.init:
                     resumed.restore(parts)
                     first = resumed.going_on
-                told = partial(after_iteration, init, parts)
+                watched = keeper is not None or observer.watches
+                told = partial(after_iteration, init, parts) if watched else None
                 going: dict[str, Any] = {"after_iteration": told, "n_done": n_done, "reason": reason, "first": first}
                 result = run_em(iteration, options.max_iter, monitor, **going)
                 observer.end(result)

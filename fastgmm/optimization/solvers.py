@@ -13,6 +13,7 @@ import numpy as np
 
 from ..validation import generator_from
 from .acceleration import AcceleratedIteration
+from .compiled_iteration import CompiledIteration
 from .em import EMIteration
 from .gradient import GradientIteration, GradientOptions
 from .hard_em import AnnealedIteration, AnnealedOptions, HardIteration, HardOptions
@@ -88,6 +89,10 @@ def _with_options(iteration: Iterate) -> Make:
     return lambda problem, options, rng, max_iter: partial(iteration, options=options)
 
 
+def _em(problem: MixtureProblem, options: NoOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
+    return partial(CompiledIteration, problem=problem)
+
+
 def _stepwise(problem: MixtureProblem, options: StepwiseOptions, rng: np.random.RandomState, max_iter: int) -> Iterate:
     return partial(StepwiseIteration, problem=problem, options=options, rng=generator_from(rng))
 
@@ -101,7 +106,7 @@ def _gradient(problem: MixtureProblem, options: GradientOptions, rng: np.random.
 SOLVERS: dict[str, Solver] = {
     solver.name: solver
     for solver in (
-        Solver("em", NoOptions, lambda *_: EMIteration, accelerations={"lbfgs": AcceleratedIteration}),
+        Solver("em", NoOptions, _em, accelerations={"lbfgs": AcceleratedIteration}),
         Solver("hard", HardOptions, _with_options(HardIteration), objective="classification likelihood"),
         Solver(
             "annealed",

@@ -55,6 +55,33 @@ def has_equal_names(X: Any) -> bool:
     return len({str(name) for name in names}) < len(names)
 
 
+def column_names(X: Any) -> NDArray[Any] | None:
+    """What the columns of a frame are called, if all by texts; None otherwise, and of arrays."""
+    names = list(getattr(X, "columns", ()))
+    return np.array(names, object) if names and all(isinstance(name, str) for name in names) else None
+
+
+def without_column(X: Any, name: str) -> tuple[Any, NDArray[Any]]:
+    """A frame without one of its columns, and this column.
+
+    Raises TypeError for what has no named columns, and ValueError for a column that is not there.
+    """
+    library = type(X).__module__.split(".")[0]
+    names = list(X.column_names if library == "pyarrow" else getattr(X, "columns", ()))
+    if library not in ("pandas", "polars", "pyarrow") or not names:
+        raise TypeError(
+            f"A column can be named in frames of pandas and polars and tables of Arrow alone, not in a "
+            f"{type(X).__name__}: pass the values of {name!r} themselves."
+        )
+    if names.count(name) != 1:
+        raise ValueError(f"The columns are called {names}: {names.count(name)} of them {name!r}.")
+    if library == "pandas":
+        return X.drop(columns=[name]), np.asarray(X[name])
+    if library == "polars":
+        return X.drop(name), X[name].to_numpy()
+    return X.drop_columns([name]), X.column(name).to_numpy()
+
+
 def _filled(X: "np.ma.MaskedArray[Any, Any]", name: str) -> NDArray[Any]:
     """A masked array with NaN where it is masked."""
     data, mask = to_numbers(np.asarray(X.data), name), np.ma.getmaskarray(X)

@@ -1,8 +1,11 @@
 """What every covariance type shares, in loops: loading a block and the sums of its responsibilities."""
 
+from numba.extending import register_jitable
+
 from .._compile import jit
 
 
+@register_jitable
 def padded_features(n_features):
     """Features as the block functions see them: a multiple of four."""
     return -(-n_features // 4) * 4

@@ -1,11 +1,14 @@
 """What every covariance type shares, in tiles: loading a block, its responsibilities' sums, and where they count."""
 
+from numba.extending import register_jitable
+
 from .._compile import AS_WRITTEN, jit
 from . import simd
 from .stripes import COLUMNS, stripe_size
 from .transpose import load_tiles
 
 
+@register_jitable
 def padded_features(n_features):
     """Features as the block functions see them: a multiple of four, or two for one or two."""
     return 2 if n_features <= 2 else -(-n_features // 4) * 4

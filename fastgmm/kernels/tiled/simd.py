@@ -7,7 +7,7 @@ scalar replacement takes apart, so that tiles cost no memory. Such code also com
 unrolled by hand for LLVM's vectoriser, and runs up to a third faster (`python -m benchmarks` with FASTGMM_SIMD=0).
 
 (array, i, p) addresses array[i, p] of a matrix with contiguous rows, unchecked; vectors must start on a multiple of
-LANE_BYTES (calls.rows_at), the width of a vector.
+LANE_BYTES (calls.array_at), the width of a vector.
 """
 
 import operator
