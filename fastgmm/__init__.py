@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from ._terminal import progress
     from .estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
+    from .estimators.fit_many import fit_many
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
-    from .estimators.many_mixtures import ManyMixtures, fit_many
+    from .estimators.many_mixtures import ManyMixtures
     from .estimators.standardised import StandardisedMixture
     from .loading import load
     from .model.map_prior import ConjugatePrior

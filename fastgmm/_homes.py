@@ -14,7 +14,7 @@ MODELS = {
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
     "ManyMixtures": "estimators.many_mixtures",
-    "fit_many": "estimators.many_mixtures",
+    "fit_many": "estimators.fit_many",
     "from_sklearn": "estimators.interop",
     "load": "loading",
     "open_source": "rows.open",

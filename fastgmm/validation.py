@@ -185,7 +185,7 @@ def check_random_state(seed: Any) -> np.random.RandomState:
         state: np.random.RandomState = np.random.mtrand._rand
         return state
     if isinstance(seed, Integral):
-        state = np.random.RandomState(np.random.MT19937(_Unseeded()))
+        state = np.random.RandomState(np.random.MT19937(_Unseeded()))  # type: ignore[arg-type]
         state.seed(int(seed))  # the state of RandomState(seed)
         return state
     if isinstance(seed, np.random.RandomState):

@@ -268,7 +268,7 @@ def test_terminal_without_rich_gets_lines(run, rows, monkeypatch):
 USE_EVERYTHING = """
 import sys, warnings
 import numpy as np
-from fastgmm import GaussianMixture
+from fastgmm import GaussianMixture, fit_many
 warnings.simplefilter("ignore")
 rows = np.random.default_rng(0).standard_normal((50_000, 5))
 for X in (rows, rows[:300], rows[:, :2]):
@@ -277,6 +277,8 @@ for X in (rows, rows[:300], rows[:, :2]):
             mixture = GaussianMixture(3, covariance_type=covariance_type, random_state=0, max_iter=2)
             mixture.fit_predict(X.astype(dtype), sample_weight=np.ones(len(X)))
             mixture.predict_proba(X.astype(dtype)), mixture.score_samples(X.astype(dtype))
+            groups = np.arange(len(X)) // 100
+            fit_many(X.astype(dtype), groups, 2).predict_many(X.astype(dtype), groups)
 """
 
 

@@ -284,7 +284,7 @@ def test_identical_rows_leave_noise_at_its_floor(n_components, dtype):
 def test_kmeans_measures_rows_without_features():
     """Where no column varies; the kernels write distances only as they read features."""
     sample = BlockedSample.from_rows(np.empty((50, 0)), None)
-    assert sample.blocks.shape == (1, 4, 512)
+    assert sample.blocks.shape == (1, 4, 64)
     centers = kmeans_plusplus(sample, 3, np.random.default_rng(0))
     assert np.all(Nearest.of(sample, centers).distance == 0)
 

@@ -11,7 +11,8 @@ from fastgmm import GaussianMixture
 from fastgmm.estimators.gaussian.problem import make_problem
 from fastgmm.estimators.interop import from_sklearn
 from fastgmm.model.covariance import STRUCTURES
-from fastgmm.optimization import initialization, short_runs
+from fastgmm.optimization import initialization, problem, short_runs
+from fastgmm.optimization.compiled import CompiledEM
 from fastgmm.optimization.drawn_rows import DrawnRows
 from fastgmm.optimization.initialization import initial_parameters
 from fastgmm.optimization.short_runs import best_of, lean, run_briefly
@@ -136,16 +137,22 @@ def test_what_is_known_of_rows_or_parameters_leaves_one_start(rows, monkeypatch)
     X, labels = rows
     searched = []
     monkeypatch.setattr(initialization, "best_of", lambda *arguments: searched.append(arguments) or best_of(*arguments))
+    begin = CompiledEM.begin
+    monkeypatch.setattr(CompiledEM, "begin", lambda *arguments: searched.append(arguments) or begin(*arguments))
     known = np.where(np.arange(len(X)) % 3 == 0, labels, -1)
     GaussianMixture(3, semi_supervised=True, random_state=0).fit(X, known)
     GaussianMixture(3, noise=True, random_state=0).fit(X)
     GaussianMixture(3, fixed={"weights": [1 / 3, 1 / 3, 1 / 3]}, random_state=0).fit(X)
     GaussianMixture(3, means_init=X[:3], random_state=0).fit(X)
     GaussianMixture(3, init_params="kmeans", random_state=0).fit(X)
-    GaussianMixture(1, random_state=0).fit(X)
     assert not searched
     GaussianMixture(3, random_state=0).fit(X)
     assert len(searched) == 1
+    monkeypatch.setattr(problem, "is_small", lambda *shape: False)
+    GaussianMixture(1, random_state=0).fit(X)
+    assert len(searched) == 1
+    GaussianMixture(3, random_state=0).fit(X)
+    assert len(searched) == 2
 
 
 def test_where_scikit_learn_is_replaced_its_default_start_is_ours():

@@ -14,6 +14,7 @@ from .fit import CovarianceType, InitParams
 from .options import AsJson, print_facts
 
 _WARMUP_ROWS = 20_000  # enough for several slots: smaller fits never call the parallel passes
+_FEW = 2000
 
 
 def warmup(as_json: AsJson = False) -> None:
@@ -21,7 +22,7 @@ def warmup(as_json: AsJson = False) -> None:
 
     With --json, what is done is told on stderr, and the seconds at the end on stdout.
     """
-    from .. import GaussianMixture
+    from .. import GaussianMixture, fit_many
 
     log, seconds = sys.stderr if as_json else sys.stdout, {}
     begin = time.perf_counter()
@@ -37,11 +38,15 @@ def warmup(as_json: AsJson = False) -> None:
                 with warnings.catch_warnings():
                     # A fit of noise that takes its time to converge is of no interest here.
                     warnings.simplefilter("ignore")
-                    mixture.fit(X[:, :2])  # one and two features have loops of their own
-                    mixture.fit(X)
+                    for rows in (X, X[:_FEW]):  # small problems are compiled as a whole
+                        mixture.fit(rows[:, :2])  # one and two features have loops of their own
+                        mixture.fit(rows)
             for use in (mixture.predict, mixture.predict_proba, mixture.score_samples):
                 use(X)
             mixture.sample(2)
+            many = fit_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW], covariance_type=covariance_type.value)
+            many.predict_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW])
+            many.score_samples_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW])
             name = f"{covariance_type} {np.dtype(dtype)}"
             seconds[name] = time.perf_counter() - start
             say(f"{name}: {seconds[name]:.1f} s", log)

@@ -72,18 +72,17 @@ class GaussianMixture(InformationCriteria, CovarianceEstimator):
     n_init : int, default=1
         Number of starts; the one of largest likelihood is kept.
     init_params : str, array-like or callable, default='auto'
-        'auto': k-means on columns in their own units, K random rows and, of more rows than a start looks at or where
-        columns' deviations differ more than tenfold, k-means on standardised columns; some steps of EM from each, and
-        the one of largest likelihood goes on (Biernacki, Celeux and Govaert, 2003). With labels, noise, missing values,
-        fixed or given parameters it is 'kmeans': k-means++ seeding, local search and Lloyd's iterations. Or 'k-means++'
-        (seeding only),
-        'random_from_data' (random rows as centres), 'random' (random responsibilities): on standardised columns,
-        clusters found on a sample of at most max(10000, 50 n_components) rows, the first M-step from at most
-        max(10000, 500 n_components) rows ('random': the smaller sample). Or integer labels (n_samples,), or
-        responsibilities (n_samples, n_components), or a callable `f(X, n_components, random_state)` that returns
-        either of these or means (n_components, n_features). A start ends with one M-step; with 'auto' and 'kmeans',
-        from more rows than that, EM on growing samples of the rows follows (Meek, Thiesson and Heckerman, 2002), which
-        leaves fewer iterations for all rows. What starts do counts neither for `n_iter_` nor for `max_iter`.
+        'auto': k-means on columns in their own units, K random rows, k-means on standardised columns; some steps of EM
+        from each, and the one of largest likelihood goes on (Biernacki, Celeux and Govaert, 2003). With labels, noise,
+        missing values, fixed or given parameters it is 'kmeans': k-means++ seeding, local search and Lloyd's
+        iterations. Or 'k-means++' (seeding only), 'random_from_data' (random rows as centres), 'random' (random
+        responsibilities): on standardised columns, clusters found on a sample of at most max(10000, 50 n_components)
+        rows, the first M-step from at most max(10000, 500 n_components) rows ('random': the smaller sample). Or integer
+        labels (n_samples,), or responsibilities (n_samples, n_components), or a callable
+        `f(X, n_components, random_state)` that returns either of these or means (n_components, n_features). A start
+        ends with one M-step; with 'auto' and 'kmeans', from more rows than that, EM on growing samples of the rows
+        follows (Meek, Thiesson and Heckerman, 2002), which leaves fewer iterations for all rows. What starts do counts
+        neither for `n_iter_` nor for `max_iter`.
     weights_init, means_init, precisions_init : array-like or None, default=None
         Overwrite what the start estimated; shapes as the fitted attributes. With all three, no start is computed.
     random_state : int, RandomState or None, default=None

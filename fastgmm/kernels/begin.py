@@ -5,17 +5,22 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from . import kmeans
+from . import backend, kmeans
 from ._compile import jit
-from .calls import array_at, beyond, call
+from .calls import ALIGNMENT, array_at, beyond, call, padded_to_line
 from .iterate import LEFT, SINGULAR, PassAddresses, clear, copy_mixture
-from .kmeans import Comparing, Nearest, Sample, padded_to_four
 from .m_step import DIAG, DONE, FULL, IS_SINGULAR, LACKS_DIGITS, LEAN, SPHERICAL
+from .nearest import Comparing, Nearest, Sample, padded_to_four
+from .passes import padded_components, slot_bytes
+from .random import uniform
+
+_blocks = backend.module("blocks")
+load_block, sum_rows, padded_features = _blocks.load_block, _blocks.sum_rows, _blocks.padded_features
 
 # Starts by number: k-means with one unit for all columns, k-means with each column's own, random rows.
 STARTS = ("kmeans in units", "kmeans", "random rows")
 IN_UNITS, STANDARDISED, RANDOM_ROWS = range(3)
-MOST_LLOYD = 100
+MOST_LLOYD, MOST_EXCHANGES = 100, 32  # the second of optimization/compiled.py: n_exchanges
 CANDIDATES = 4  # random rows looked at for each component, in search of different ones
 TRIES = 20
 
@@ -48,8 +53,10 @@ def begin_bytes(n_samples, n_features, n_components):
     padded = padded_to_four(n_features)
     per_row = padded + 1 + 3  # blocks, weights, Nearest
     n_candidates = CANDIDATES * n_components
-    whole = 8 * (n_blocks * block * per_row + n_components * padded + n_candidates + n_blocks * block)
-    return whole + kmeans.clustering_bytes(n_blocks, padded, block, n_components)
+    n_numbers = kmeans.n_numbers(n_components, True, MOST_EXCHANGES)
+    whole = 8 * (n_blocks * block * (per_row + 1) + n_components * padded + n_candidates + n_numbers) + ALIGNMENT
+    in_pass = slot_bytes(512, padded_components(n_components), padded_features(n_features), 8, 0)
+    return whole + max(kmeans.clustering_bytes(n_blocks, padded, block, n_components), in_pass)
 
 
 @register_jitable
@@ -106,7 +113,7 @@ def draw_different_rows(sample, n_samples, centers, drawn, cumulative, state):
     for _ in range(min(drawn.shape[0], n_samples)):
         row = -1
         for _ in range(TRIES):
-            row = kmeans.draw_row(cumulative, n_samples, state)
+            row = kmeans.draw_row(cumulative, n_samples, uniform(state))
             if not is_among(row, drawn, n_drawn):
                 break
             row = -1
@@ -127,9 +134,40 @@ def draw_different_rows(sample, n_samples, centers, drawn, cumulative, state):
 
 
 @jit()
-def sum_labels(kind, rows, labels, shift, statistics, work):
+def sum_blocks(rows, labels, sums, workspace):
+    """Sums of full covariances by the functions of a pass: blocks whose responsibilities are 1 for the label."""
+    X, sample_weight, parameters, statistics = rows.X, rows.sample_weight, sums.parameters, sums.statistics
+    n_components, n_features = parameters.means.shape
+    like, size, in_block = parameters.means, rows.block, labels.shape[1]
+    row = size * like.itemsize
+    xt = array_at(workspace, 0, (n_features, size), like)
+    resp = array_at(workspace, n_features * row, (n_components, size), like)
+    scratch = array_at(workspace, (n_features + n_components) * row, (n_features + 8, size), like)
+    end = (2 * n_features + n_components + 8) * row
+    active = array_at(workspace, end, (size,), labels)
+    block_sum = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
+    xt[:] = 0
+    for first in range(0, X.shape[0], size):
+        count = min(size, X.shape[0] - first)
+        load_block(X, first, count, parameters.shift, xt)
+        resp[:] = 0
+        for p in range(count):
+            i = first + p
+            resp[labels[i // in_block, i % in_block], p] = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
+        sum_rows(resp, block_sum)
+        call(
+            rows.functions.accumulate_block,
+            (
+                *(xt, resp, block_sum, resp[:0], active, parameters, scratch),
+                *(statistics.sum_first[0], statistics.sum_outer[0]),
+            ),
+        )
+
+
+@jit()
+def sum_labels(kind, rows, labels, sums, shift, work, workspace):
     """Sums of the rows of each label about their own means, as a pass under these means would leave them."""
-    X, sample_weight = rows.X, rows.sample_weight
+    X, sample_weight, statistics = rows.X, rows.sample_weight, sums.statistics
     n_samples, n_features = X.shape
     n_components, block = work.rounded.shape[0], labels.shape[1]
     clear(statistics)
@@ -146,23 +184,52 @@ def sum_labels(kind, rows, labels, shift, statistics, work):
             mean[k, d] /= count[k] if count[k] > 0 else 1.0
             if kind != FULL and kind != DIAG:
                 statistics.sum_first[0, k, d] = mean[k, d] * count[k]
+            if kind == FULL:
+                sums.parameters.means[k, d] = mean[k, d]
+                mean[k, d] = sums.parameters.means[k, d]
+    if kind == FULL:
+        sum_blocks(rows, labels, sums, workspace)
+        return
     for i in range(n_samples):
         weight = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
         k = labels[i // block, i % block]
         outer, diff = statistics.sum_outer[0, k if statistics.sum_outer.shape[1] > k else 0], work.scale
         for d in range(n_features):
             diff[d] = X[i, d] - shift[d] - mean[k, d]
-        if kind == FULL:
-            for d in range(n_features):
-                weighted, row = weight * diff[d], outer[d]
-                for e in range(d, n_features):
-                    row[e] += weighted * diff[e]
-        elif kind == DIAG:
+        if kind == DIAG:
             for d in range(n_features):
                 outer[0, d] += weight * diff[d] * diff[d]
         elif kind == SPHERICAL:
             for d in range(n_features):
                 outer[0, 0] += weight * diff[d] * diff[d]
+
+
+@jit()
+def place_start(workspace, n_samples, n_features, n_components, n_exchanges, like, whole_numbers):
+    """The arrays of a start in the workspace, and where what is left of it begins."""
+    block, n_blocks = blocks_of(n_samples)
+    padded = padded_to_four(n_features)
+    sample = Sample(
+        array_at(workspace, 0, (n_blocks, padded, block), like),
+        array_at(workspace, 8 * n_blocks * padded * block, (n_blocks, block), like),
+    )
+    end, n_rows = 8 * n_blocks * (padded + 1) * block, 8 * n_blocks * block
+    nearest = Nearest(
+        array_at(workspace, end, (n_blocks, block), whole_numbers),
+        array_at(workspace, end + n_rows, (n_blocks, block), like),
+        array_at(workspace, end + 2 * n_rows, (n_blocks, block), like),
+    )
+    end += 3 * n_rows
+    centers = array_at(workspace, end, (n_components, padded), like)
+    end += 8 * n_components * padded
+    drawn = array_at(workspace, end, (CANDIDATES * n_components,), whole_numbers)
+    end += 8 * CANDIDATES * n_components
+    cumulative = array_at(workspace, end, (n_blocks * block,), like)
+    end += n_rows
+    n_numbers = kmeans.n_numbers(n_components, True, n_exchanges)
+    numbers = array_at(workspace, end, (n_numbers,), like)
+    end = padded_to_line(end + 8 * n_numbers)  # tiles want lines
+    return sample, nearest, centers, drawn, cumulative, numbers, end
 
 
 @jit(by_address=True)
@@ -175,25 +242,10 @@ def begin(kind, rows, sums, columns, work, mixture, following, best, choice, cou
     """
     n_samples, n_features = rows.X.shape
     n_components, like = mixture.means.shape[0], mixture.means
-    block, n_blocks = blocks_of(n_samples)
-    padded = padded_to_four(n_features)
-    sample = Sample(
-        array_at(workspace, 0, (n_blocks, padded, block), like),
-        array_at(workspace, 8 * n_blocks * padded * block, (n_blocks, block), like),
+    n_exchanges = np.int64(choice.numbers[3])
+    sample, nearest, centers, drawn, cumulative, numbers, end = place_start(
+        workspace, n_samples, n_features, n_components, n_exchanges, like, choice.starts
     )
-    end, n_rows = 8 * n_blocks * (padded + 1) * block, 8 * n_blocks * block
-    nearest = Nearest(
-        array_at(workspace, end, (n_blocks, block), choice.starts),
-        array_at(workspace, end + n_rows, (n_blocks, block), like),
-        array_at(workspace, end + 2 * n_rows, (n_blocks, block), like),
-    )
-    end += 3 * n_rows
-    centers = array_at(workspace, end, (n_components, padded), like)
-    end += 8 * n_components * padded
-    drawn = array_at(workspace, end, (CANDIDATES * n_components,), choice.starts)
-    end += 8 * CANDIDATES * n_components
-    cumulative = array_at(workspace, end, (n_blocks * block,), like)
-    end += n_rows
     highest, limits, why = -np.inf, course.limits, 0
     for i in range(choice.starts.shape[0]):
         start = choice.starts[i]
@@ -203,15 +255,18 @@ def begin(kind, rows, sums, columns, work, mixture, following, best, choice, cou
             fill_sample(rows.X, rows.sample_weight, columns.shift, choice.scales[min(start, 1)], sample)
             if start == RANDOM_ROWS:
                 draw_different_rows(sample, n_samples, centers, drawn, cumulative, state)
-            steps = (False, 0, 0) if start == RANDOM_ROWS else (True, np.int64(choice.numbers[3]), MOST_LLOYD)
+            else:
+                for j in range(numbers.shape[0]):
+                    numbers[j] = uniform(state)
+            steps = (False, 0, 0) if start == RANDOM_ROWS else (True, n_exchanges, MOST_LLOYD)
             call(
                 at.cluster,
                 (
                     *(sample, n_samples, centers, nearest, steps[0], steps[1], steps[2]),
-                    *(state, at.comparing, team, beyond(workspace, end)),
+                    *(numbers, at.comparing, team, beyond(workspace, end)),
                 ),
             )
-        sum_labels(kind, rows, nearest.labels, columns.shift, sums.statistics, work)
+        sum_labels(kind, rows, nearest.labels, sums, columns.shift, work, beyond(workspace, end))
         limits[0], limits[1], limits[2], limits[LEAN] = choice.numbers[0], -np.inf, 0.0, 0.0
         call(at.of_pass.maximise, (kind, sums.statistics, mixture, columns, limits, work, following, course.outcome))
         if course.outcome[DONE] == LACKS_DIGITS:

@@ -10,8 +10,9 @@ from ._compile import jit
 from .begin import StartAddresses, begin, begin_bytes
 from .calls import ALIGNMENT, address_for, address_like, array_at, beyond, call, padded_to_line, pointer_to
 from .iterate import LEFT, PassAddresses, Rows, Sums, clear, copy_mixture, iterate, merge_slots
-from .kmeans import cluster_address, comparing, workspace_bytes
+from .kmeans import cluster_address
 from .m_step import DIAG, LEAN, SPHERICAL, TIED, Between, Mixture, maximise, prepare
+from .nearest import comparing, workspace_bytes
 from .parallel import Team, block_size, run_team, slot_count
 from .passes import KernelParameters, ScoreOutput, SlotStatistics, padded_components, run_slot, slot_bytes
 
@@ -190,24 +191,32 @@ _found: dict[object, tuple[object, FitAddresses]] = {}
 
 
 def _example_of_pass(X, sample_weight, functions):
-    """Arguments of `run_slot` for rows and weights like these."""
+    """Arguments of `run_slot` for rows and weights like these; all types are those of the bridge's.
+
+    One function serves both: another one, compiled for arrays that it might write to, may round differently.
+    """
     dtype, matrix = X.dtype, np.empty((0, 0))
+    no_resp = np.empty((0, 0))
+    no_resp.flags.writeable = False
     none, no_matrix = np.empty(0, dtype), np.empty((0, 0), dtype)
     parameters = KernelParameters(np.empty(8), none, no_matrix, np.empty((0, 0, 0), dtype), no_matrix)
     statistics = SlotStatistics(matrix, matrix, np.empty((0, 0, 0)), np.empty((0, 0, 0, 0)))
     output = ScoreOutput(none, np.empty(0, np.int64), no_matrix, no_matrix)
-    return X, sample_weight, matrix, 1, parameters, functions, statistics, output
+    return X, sample_weight, no_resp, 1, parameters, functions, statistics, output
 
 
 def pass_address(X, functions):
     """Where `run_slot` is for rows like these."""
-    return address_for(run_slot, _example_of_pass(X, np.empty(0), functions), X.dtype)
+    weight = np.empty(0)
+    weight.flags.writeable = False
+    return address_for(run_slot, _example_of_pass(X, weight, functions), X.dtype)
 
 
 def _fit_addresses(kind, X, sample_weight, columns, mixture, choice, course, functions, state):
     dtype, team = X.dtype, Team(0, 0, 0)
     in_pass = _example_of_pass(X, sample_weight, functions)
-    _, _, matrix, _, parameters, _, statistics, output = in_pass
+    _, _, _, _, parameters, _, statistics, output = in_pass
+    matrix = np.empty((0, 0))
     sums, work = Sums(parameters, statistics, matrix, output), Between(matrix, matrix, matrix, np.empty(0), matrix)
     rows = Rows(X, sample_weight, 1, functions)
     in_maximise = (kind, statistics, mixture, columns, course.limits, work, mixture, course.outcome)

@@ -28,7 +28,6 @@ from .passes import ScoreOutput, SlotStatistics, padded_components
 
 # Status of a group; LEFT_OVER: Python's to fit.
 GOOD, NOT_CONVERGED, TOO_FEW, NOT_FINITE, SINGULAR_GROUP, LEFT_OVER = 0, 1, 2, 3, 4, 5
-SCALES_APART = 10.0  # optimization/initialization.py
 VARIANCE_ROUNDINGS, PIVOT_ROUNDINGS, EPS = 16, 4, 2.0**-52  # model/maximisation.py
 
 
@@ -64,17 +63,14 @@ class Results(NamedTuple):
 
 @jit()
 def look_at_columns(kind, X, sample_weight, settings, columns, scales):
-    """Fill Columns and scales for the rows; return the largest ratio of deviations, NaN for values not finite.
-
-    0 where no row has weight.
-    """
+    """Fill Columns and scales for the rows; return GOOD, TOO_FEW where none has weight, or NOT_FINITE."""
     n_samples, n_features = X.shape
     mean, ridge, least = columns.shift, columns.ridge, columns.least
-    total, pooled, low, high = 0.0, 0.0, np.inf, 0.0
+    total, pooled = 0.0, 0.0
     for i in range(n_samples):
         total += sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
     if not total > 0:
-        return 0.0
+        return TOO_FEW
     for d in range(n_features):
         s, origin = 0.0, np.float64(X[0, d])
         for i in range(n_samples):
@@ -87,14 +83,12 @@ def look_at_columns(kind, X, sample_weight, settings, columns, scales):
             s += (sample_weight[i] if sample_weight.shape[0] > 0 else 1.0) * (value - mean[d]) ** 2
         variance = s / total
         if not np.isfinite(variance):
-            return np.nan
+            return NOT_FINITE
         pooled += variance / n_features
         unit = variance if variance > 0 else 1.0
         ridge[d] = settings.numbers[1] + settings.numbers[2] * unit
         least[d] = (VARIANCE_ROUNDINGS * EPS) ** 2 * variance
         scales[1, d] = math.sqrt(variance) if variance > 0 and not constant else 1.0
-        if variance > 0 and not constant:
-            low, high = min(low, scales[1, d]), max(high, scales[1, d])
     for d in range(n_features):
         scales[0, d] = max(math.sqrt(pooled), 1e-300)
     if kind == TIED:
@@ -105,14 +99,7 @@ def look_at_columns(kind, X, sample_weight, settings, columns, scales):
                     weight = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
                     s += weight * (X[i, d] - mean[d]) * (X[i, e] - mean[e])
                 columns.scatter[d, e] = columns.scatter[e, d] = s
-    return max(high / low, 1.0) if high > 0 else 1.0
-
-
-@jit()
-def choose_starts(apart, starts):
-    """The starts that `initialization.py: _start_names` tries of few rows; return how many."""
-    starts[0], starts[1], starts[2] = IN_UNITS, RANDOM_ROWS, STANDARDISED
-    return 3 if apart > SCALES_APART else 2
+    return GOOD
 
 
 @jit(by_address=True)
@@ -148,14 +135,13 @@ def fit_groups_slot(arguments, slot, workspace):
         state, end = place(workspace, end, (1,), groups.seeds)
         mixture, end = place_mixture(workspace, end, kind, n_components, n_features, like)
         columns = Columns(shift, ridge, least, scatter)
-        apart = look_at_columns(kind, rows, weight, settings, columns, scales)
-        if not apart > 0:
-            results.counts[g, 1] = TOO_FEW if apart == 0 else NOT_FINITE
+        results.counts[g, 1] = look_at_columns(kind, rows, weight, settings, columns, scales)
+        if results.counts[g, 1] != GOOD:
             continue
         choosing[0], choosing[1], choosing[2] = numbers[5], numbers[6], numbers[4]
         choosing[3] = min(max(n_components, 8), 32) if n_components > 1 else 0
-        n_starts = choose_starts(apart, chosen)
-        choice, course = Choice(chosen[:n_starts], scales, choosing), Course(limits, bounds, outcome)
+        chosen[0], chosen[1], chosen[2] = IN_UNITS, RANDOM_ROWS, STANDARDISED
+        choice, course = Choice(chosen, scales, choosing), Course(limits, bounds, outcome)
         limits[:] = 0.0
         limits[LEAN + 1], limits[LEAN + 2] = numbers[3], PIVOT_ROUNDINGS * n_features * EPS
         limits[TOL] = numbers[0]

@@ -33,7 +33,7 @@ class BlockedSample:
     def from_rows(cls, rows: NDArray[Any], sample_weight: Array | None) -> "BlockedSample":
         """Pad and transpose rows of shape (n_rows, n_features)."""
         n_rows, n_features = rows.shape
-        from ..kernels.kmeans import padded_to_four
+        from ..kernels.nearest import padded_to_four
 
         block = min(BLOCK, -(-n_rows // STRIPE) * STRIPE)
         n_blocks = -(-n_rows // block)
@@ -80,20 +80,21 @@ def _cluster(
     n_lloyd: int = 0,
 ) -> Nearest:
     """Move centres (n_clusters, n_features padded), in place; return where the rows are."""
-    from ..kernels import kmeans, parallel
+    from ..kernels import kmeans, nearest, parallel
 
     n_blocks, n_features, size = sample.blocks.shape
     shape, n_clusters = (n_blocks, size), len(centers)
-    nearest = kmeans.Nearest(np.empty(shape, np.int64), np.empty(shape), np.empty(shape))
-    state = np.zeros(1, np.uint64) if rng is None else rng.integers(2**64, size=1, dtype=np.uint64)
+    found = nearest.Nearest(np.empty(shape, np.int64), np.empty(shape), np.empty(shape))
+    n_numbers = kmeans.n_numbers(n_clusters, seeds, n_exchanges)
+    numbers = np.empty(0) if rng is None else rng.random(n_numbers)
     parallel.run_leader(
         *(kmeans.cluster_slot, kmeans.clustering_bytes(n_blocks, n_features, size, n_clusters)),
-        *(kmeans.workspace_bytes(size), sample.blocks.size * max(n_clusters, 2) > kmeans.THREADED_WORK),
-        *(kmeans.cluster_address(), kmeans.Sample(sample.blocks, sample.sample_weight.reshape(shape))),
-        *(sample.n_rows, centers, nearest, int(seeds), n_exchanges, n_lloyd, state, kmeans.comparing()),
+        *(nearest.workspace_bytes(size), sample.blocks.size * max(n_clusters, 2) > nearest.THREADED_WORK),
+        *(kmeans.cluster_address(), nearest.Sample(sample.blocks, sample.sample_weight.reshape(shape))),
+        *(sample.n_rows, centers, found, int(seeds), n_exchanges, n_lloyd, numbers, nearest.comparing()),
         kind="cluster",
     )
-    return Nearest(nearest.labels.ravel(), nearest.distance.ravel(), nearest.second.ravel())
+    return Nearest(found.labels.ravel(), found.distance.ravel(), found.second.ravel())
 
 
 def kmeans_plusplus(sample: BlockedSample, n_clusters: int, rng: np.random.Generator) -> Array:

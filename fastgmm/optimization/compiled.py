@@ -4,6 +4,7 @@ A small problem has the same answer, bit for bit, wherever its rows lie and whoe
 fit it, but for steps that compiled code leaves to Python's (kernels/m_step.py), and those that follow one.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ class CompiledEM:
         self._functions = block_functions_of(structure, n_features, X.dtype)
         self._bytes = group.room_bytes(self._kind, n_samples, n_features, n_components, X.itemsize)
 
-    def begin(self, starts: list[str], scales: Array, seed: int) -> MixtureParameters | None:
+    def begin(self, starts: Sequence[str], scales: Array, seed: int) -> MixtureParameters | None:
         """The best of some starts after a short run each; None where compiled code can follow none of them.
 
         starts: names in `kernels.begin.STARTS`; scales: (2, n_features), what columns are divided by for the first, and

@@ -30,7 +30,7 @@ from .problem import MixtureProblem
 from .short_runs import best_of
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
-SCALES_APART = 10.0
+AUTO_STARTS = ("kmeans in units", "random rows", "kmeans")  # in this order
 RESP_VALUES = 2**21  # responsibilities at a time: 16 MiB
 
 
@@ -67,8 +67,7 @@ def initial_parameters(
     # One draw of fixed size, so that start i of several is always the same.
     rng = generator_from(random_state) if searches else None
     if rng is not None and problem.compiled is not None:
-        names, seed = _start_names(problem, problem.source.n_samples), int(rng.integers(2**63))
-        found = problem.compiled.begin(names, _scales(problem), seed)
+        found = problem.compiled.begin(AUTO_STARTS, _scales(problem), int(rng.integers(2**63)))
         if found is not None:
             return found
     if rng is not None and problem.n_components > 1:
@@ -88,29 +87,11 @@ def _auto_starts(problem: MixtureProblem, drawn: DrawnRows) -> list[Callable[[],
 
     No metric is best: on real tables (`python -m benchmarks real`) k-means on columns in their own units seldom ends
     lower than scikit-learn or higher, on standardised columns often either; random rows win on what is one cloud with
-    long tails. Of few rows, where starts take most of the time, standardised columns
-    are tried only if their deviations differ much.
+    long tails.
     """
-    names = ["kmeans in units", "random rows"]
-    spread = np.log(problem.columns.variance[~problem.columns.constant]) / 2
-    if drawn.size < problem.source.n_samples or spread.max(initial=-np.inf) - spread.min(initial=np.inf) > np.log(
-        SCALES_APART
-    ):
-        names.append("kmeans")
-    streams = drawn.rng.spawn(len(names))
-    return [
-        partial(_clustered, problem, replace(drawn, rng=rng), name) for name, rng in zip(names, streams, strict=True)
-    ]
-
-
-def _start_names(problem: MixtureProblem, n_drawn: int) -> list[str]:
-    names = ["kmeans in units", "random rows"]
-    spread = np.log(problem.columns.variance[~problem.columns.constant]) / 2
-    if n_drawn < problem.source.n_samples or spread.max(initial=-np.inf) - spread.min(initial=np.inf) > np.log(
-        SCALES_APART
-    ):
-        names.append("kmeans")
-    return names
+    streams = drawn.rng.spawn(len(AUTO_STARTS))
+    named = zip(AUTO_STARTS, streams, strict=True)
+    return [partial(_clustered, problem, replace(drawn, rng=rng), name) for name, rng in named]
 
 
 def _scales(problem: MixtureProblem) -> Array:
