@@ -8,12 +8,12 @@ MODELS = {
     "BayesianGaussianMixture": "estimators.bayesian_gaussian_mixture",
     "GaussianMixture": "estimators.gaussian_mixture",
     "ImageGenerator": "images.generator",
+    "ManyMixtures": "estimators.many_mixtures",
     "MixtureOfFactorAnalyzers": "estimators.factor_mixture",
     "StandardisedMixture": "estimators.standardised",
 }
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
-    "ManyMixtures": "estimators.many_mixtures",
     "fit_many": "estimators.fit_many",
     "from_sklearn": "estimators.interop",
     "load": "loading",

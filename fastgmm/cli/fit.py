@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from .groups import fit_by, refuse_with_by
 from .interruptions import NOT_CONVERGED, ProgressKind, exiting_on_signals, parse_every, warnings_as
 from .models import check_model_output
-from .options import AsJson, Force, Seed, Threads, check_not_input, chosen_seed, print_facts
+from .options import AsJson, By, Force, Seed, Threads, check_not_input, chosen_seed, print_facts
 from .rows import BadOfFit, Data, Reading, facts_of, open_weighted_rows, reads_rows
 
 # Values of options, which have them in their help.
@@ -63,6 +64,7 @@ def fit(
             "one of the rows as they are.",
         ),
     ] = False,
+    by: By = None,
     n_init: Annotated[int, Option(min=1, help="Starts, of which the best is kept.")] = 1,
     init_params: Annotated[
         InitParams | None,
@@ -106,7 +108,7 @@ def fit(
 ) -> None:
     """Fit a mixture to rows and write it to a model file.
 
-    Files are read block by block, once per iteration: they may be larger than memory.
+    Files are read block by block, once per iteration: they may be larger than memory (not with --by).
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not converged (with --strict; the model is written), 130 interrupted
     (SIGINT), 143 terminated (SIGTERM).
@@ -114,6 +116,17 @@ def fit(
     check_model_output(output, force)
     every = _check_checkpoint(checkpoint, checkpoint_every, resume, output)
     own = _settings_of(model, covariance_type, reg_covar, n_factors)
+    if by is not None:
+        others = {"--model": model is not MixtureModel.gaussian, "--weights-column": weights_column is not None}
+        others |= {"--standardize": standardize, "--dask": dask is not None, "--checkpoint": checkpoint is not None}
+        others |= {"--max-seconds": max_seconds is not None, "--verbose": verbose}
+        refuse_with_by(others | {"--init-params": init_params not in (None, InitParams.auto)})
+        settings = {"n_components": n_components, "tol": tol, "max_iter": max_iter, "n_init": n_init, **own}
+        with warnings_as(progress):
+            done = fit_by(data, by, output, reading, chosen_seed(seed), threads, as_json, **settings)
+        if strict and not done:
+            raise typer.Exit(NOT_CONVERGED)
+        return
     X, weights = open_weighted_rows(data, reading, weights_column)
     check_not_input(output, X.files)
     seed = chosen_seed(seed)

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from typer import Option
 
 from .options import AsJson, Force, Model, check_output, check_suffix, print_facts
 
 SUFFIXES = (".safetensors", ".json")
+MOST_SHOWN = 10  # groups
 PICKLES = (".pkl", ".pickle", ".joblib", ".skops")
 
 
@@ -59,11 +61,14 @@ def _facts(model: Path) -> dict[str, Any]:
     from ..storage.container import held_model, parse_metadata
     from ..storage.factors import read_factor_mixture
     from ..storage.gaussian import LOG_LIKELIHOOD_OF_ROWS, STANDARDISATION, read_mixture, read_standardisation
+    from ..storage.many import MODEL
     from ..storage.posterior import read_posterior
     from ..storage.text import open_model
 
     with open_model(model) as reader:
         facts: dict[str, Any] = {**reader.metadata, "model": held_model(reader.metadata)}
+        if facts["model"] == MODEL:
+            return _many_facts(reader)
         standardised = facts["model"] == "StandardisedMixture"
         if standardised:
             reader.set_aside(STANDARDISATION)
@@ -96,6 +101,30 @@ def _facts(model: Path) -> dict[str, Any]:
             facts["settings"] = images.get("settings", {})  # of the fit; those of the mixture inside were not used
         except (TypeError, KeyError):
             raise ValueError(f"model file {model}: metadata 'images' does not describe an image generator") from None
+    return facts
+
+
+def _many_facts(reader: Any) -> dict[str, Any]:
+    """Of a file with a mixture for each group: how many there are, and how their fits ended."""
+    from ..storage.many import read_many
+
+    file = read_many(reader)
+    counts = file.counts
+    sizes = sorted(set(counts[:, 1].tolist()))
+    facts = {name: value for name, value in reader.metadata.items() if name not in ("groups", "settings")}
+    facts |= {
+        "feature_names": None if file.feature_names is None else file.feature_names.tolist(),
+        "n_groups": len(counts),
+        "groups": file.groups[:MOST_SHOWN].tolist() + (["..."] if len(counts) > MOST_SHOWN else []),
+        "rows": int(counts[:, 0].sum()),
+        "n_components": sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}",
+        "n_features": file.arrays["means"].shape[1],
+        "converged": int((counts[:, 3] == 0).sum()),
+        "not_converged": int((counts[:, 3] == 1).sum()),
+        "without_a_mixture": int((counts[:, 3] > 1).sum()),
+        "log_likelihood": float(np.nansum(file.numbers[:, 0])),
+        "settings": file.settings,
+    }
     return facts
 
 

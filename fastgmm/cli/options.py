@@ -17,6 +17,14 @@ Model = Annotated[Path, Argument(exists=True, dir_okay=False, help="A model file
 Force = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
 Seed = Annotated[int | None, Option(min=0, show_default="another each time", help="Seed of the random numbers.")]
 Threads = Annotated[int | None, Option(min=1, show_default="all that the process may use", help="Threads.")]
+By = Annotated[
+    str | None,
+    Option(
+        metavar="COLUMN",
+        show_default="one mixture",
+        help="A mixture for each group of rows: the column of CSV or Parquet files that names the group.",
+    ),
+]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object instead of a table.")]
 
 
@@ -100,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, str | list) for part in value)):
-        return json.dumps(_plain(value))
+        return json.dumps(_plain(value), ensure_ascii=False)
     if isinstance(value, list | tuple):
         return " ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value)
     return f"{value:.10g}" if isinstance(value, float) else value

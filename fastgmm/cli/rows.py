@@ -160,7 +160,7 @@ def open_rows(data: str, reading: Reading, mixture: Any = None) -> "Source":
     from ..exceptions import SourceError
     from ..rows.open import open_source
 
-    _check_data(data)
+    check_data(data)
     names = getattr(mixture, "feature_names_in_", None)
     if reading.columns is None and names is not None:
         with contextlib.suppress(SourceError):  # a file without these names; the mixture says what it makes of it
@@ -176,14 +176,15 @@ def open_weighted_rows(
         return open_rows(data, reading), None
     from ..rows.wrappers import open_weighted
 
-    _check_data(data)
+    check_data(data)
     parsed = parse_columns(weights_column) or [weights_column]
     if len(parsed) != 1:
         raise typer.BadParameter(f"{weights_column!r} must be one column", param_hint="--weights-column")
     return open_weighted(data, parsed[0], columns=parse_columns(reading.columns), **reading.options)
 
 
-def _check_data(data: str) -> None:
+def check_data(data: str) -> None:
+    """Exit code 2 if there are no such files."""
     from ..rows.npy import split_name
     from ..rows.open import is_address
 
@@ -196,6 +197,8 @@ def load_mixture(path: Path, threads: int | None = None) -> Any:
     from ..loading import load
 
     mixture = load(path)
+    if hasattr(mixture, "groups_"):
+        raise ValueError(f"model file {path}: holds a mixture for each group; predict and score read it with --by")
     if hasattr(mixture, "image_shape_"):
         raise ValueError(f"model file {path}: holds images, not rows; see fastgmm images --help")
     getattr(mixture, "mixture", mixture).n_jobs = threads

@@ -2,13 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import numpy as np
 import typer
 from typer import Option
 
+from .groups import apply_by, load_many, refuse_with_by
 from .interruptions import exiting_on_signals
-from .options import AsJson, Force, Model, Seed, Threads, check_not_input, chosen_seed, print_facts
+from .options import AsJson, By, Force, Model, Seed, Threads, check_not_input, chosen_seed, print_facts
 from .rows import Bad, Data, Reading, check_rows_output, facts_of, load_mixture, open_rows, reads_rows
 
 _WRITTEN = "The file to write, by the ending of its name: .npy or .parquet."
@@ -20,6 +22,7 @@ def predict(
     data: Data,
     output: Annotated[Path, Option("-o", "--output", help=_WRITTEN)],
     proba: Annotated[bool, Option("--proba", help="Probabilities of all components instead of labels.")] = False,
+    by: By = None,
     *,
     reading: Reading,
     threads: Threads = None,
@@ -28,6 +31,12 @@ def predict(
 ) -> None:
     """Write the most probable component of each row, or the probability of each component, block by block."""
     check_rows_output(output, force, model)
+    many = load_many(model, by)
+    if many is not None:
+        refuse_with_by({"--proba": proba})
+        _, facts = apply_by(many, data, str(by), output, reading, threads, force, "labels")
+        print_facts({**facts, "output": output}, as_json)
+        return
     mixture = load_mixture(model, threads)
     source = open_rows(data, reading, mixture)
     check_not_input(output, source.files)
@@ -47,6 +56,7 @@ def score(
         Path | None,
         Option("-o", "--output", show_default="none", help=f"{_WRITTEN} It has the log-density of each row."),
     ] = None,
+    by: By = None,
     *,
     reading: Reading,
     threads: Threads = None,
@@ -56,6 +66,18 @@ def score(
     """Print the log-likelihood of rows under a model, in nats, and write each row's if asked to."""
     if output is not None:
         check_rows_output(output, force, model)
+    many = load_many(model, by)
+    if many is not None:
+        values, facts = apply_by(many, data, str(by), output, reading, threads, force, "log_prob_norm")
+        scored = values[~np.isnan(values)].astype(np.float64)
+        facts |= {
+            "without_a_density": len(values) - len(scored),
+            "log_likelihood": float(scored.sum()),
+            "log_likelihood_per_row": float(scored.mean()) if len(scored) else math.nan,
+            "least_log_density": float(scored.min(initial=math.inf)),
+        }
+        print_facts(facts | ({} if output is None else {"output": output}), as_json)
+        return
     mixture = load_mixture(model, threads)
     source = open_rows(data, reading, mixture)
     check_not_input(output, source.files)
@@ -63,7 +85,7 @@ def score(
 
     with exiting_on_signals():
         scores = batch.score_samples(mixture, source, output, overwrite=force)
-    facts: dict[str, Any] = {
+    facts = {
         **facts_of(source, scores.n_bad),
         "log_likelihood": scores.log_likelihood,
         "log_likelihood_per_row": scores.log_likelihood / scores.n_samples if scores.n_samples else math.nan,

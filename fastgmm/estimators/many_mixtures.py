@@ -1,7 +1,8 @@
 """Stacked mixtures of many groups of rows: what `fit_many` returns."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +12,16 @@ from ..model.covariance import STRUCTURES
 from ..model.parameters import MixtureParameters
 from ..model.sampling import sample_rows
 from ..optimization.many import Stack, score_groups
+from ..rows.atomic import StrPath, replace_atomically
+from ..storage import text
+from ..storage.container import ModelReader, fail, held_model, write_model
+from ..storage.many import MODEL, ManyFile, pack_many, read_many
 from ..threads import thread_limit
 from .gaussian_mixture import GaussianMixture
 from .grouping import GroupedRows, Index, grouped
+from .saving import check_settings
+
+KEPT_SETTINGS = ("tol", "reg_covar", "max_iter", "n_init")
 
 # What `status_` says of a group.
 STATUS = {
@@ -77,6 +85,81 @@ class ManyMixtures:
     def n_features_in_(self) -> int:
         """Number of columns."""
         return int(self.means_.shape[2])
+
+    def save(self, path: StrPath) -> None:
+        """Write all mixtures to one model file, atomically; `fastgmm.load` reads it.
+
+        JSON if the name ends in .json, for up to 1,000,000 numbers, else safetensors. Raises FormatError for groups
+        that are called neither by numbers nor by texts.
+        """
+        tensors, header = pack_many(path, self._file())
+        if str(path).lower().endswith(".json"):
+            with replace_atomically(path) as temporary:
+                content = json.dumps(text.to_dict(tensors, header), allow_nan=False)
+                temporary.write_text(content + "\n", encoding="utf-8")
+        else:
+            write_model(path, tensors, header)
+
+    @classmethod
+    def load(cls, path: StrPath) -> Self:
+        """Read what `save` wrote, validated; `FormatError` says what is wrong with a bad file."""
+        with text.open_model(path) as reader:
+            return cls._read_checked(reader)
+
+    @classmethod
+    def _read_checked(cls, reader: ModelReader) -> Self:
+        held = held_model(reader.metadata)
+        if held != MODEL:
+            fail(reader.path, f"holds a {held[:100]!r}, not a {MODEL!r}; that class or fastgmm.load reads it")
+        file = read_many(reader)
+        constraints = {name: GaussianMixture._constraints[name] for name in KEPT_SETTINGS}
+        settings = check_settings(reader.path, file.settings, constraints)
+        n_samples, n_components, n_iter, status = file.counts.T
+        stack = Stack.empty(file.covariance_type, n_components.copy(), file.arrays["means"].shape[1])
+        good, structure = status <= 1, STRUCTURES[file.covariance_type]
+        present = (np.arange(stack.weights.shape[1]) < n_components[:, None]) & good[:, None]
+        stack.weights[:] = 0.0
+        stack.weights[present], stack.means[present] = file.arrays["weights"], file.arrays["means"]
+        k, n_features = stack.means.shape[1:]
+        shape = (len(status), *structure.shape(k, n_features))
+        places = good if structure.pools_components else present
+        matrices = []
+        for name in ("covariances", "precisions_cholesky"):
+            array = np.full(shape, np.nan)
+            array[places] = file.arrays[name]
+            matrices.append(array.astype(file.dtype))
+        return cls(
+            groups_=file.groups,
+            n_samples_=n_samples.copy(),
+            n_components_=n_components.copy(),
+            n_iter_=n_iter.copy(),
+            status_=status.astype(np.int8),
+            weights_=stack.weights.astype(file.dtype),
+            means_=stack.means.astype(file.dtype),
+            covariances_=matrices[0],
+            precisions_cholesky_=matrices[1],
+            log_likelihood_=file.numbers[:, 0].copy(),
+            lower_bound_=file.numbers[:, 1].copy(),
+            covariance_type=file.covariance_type,
+            feature_names_in_=file.feature_names,
+            settings=settings,
+        )
+
+    def _file(self) -> ManyFile:
+        """The content of a file of these mixtures."""
+        good = self.status_ <= 1
+        present = (np.arange(self.weights_.shape[1]) < self.n_components_[:, None]) & good[:, None]
+        places = good if STRUCTURES[self.covariance_type].pools_components else present
+        arrays = {
+            "weights": self.weights_[present],
+            "means": self.means_[present],
+            "covariances": self.covariances_[places],
+            "precisions_cholesky": self.precisions_cholesky_[places],
+        }
+        counts = np.stack([self.n_samples_, self.n_components_, self.n_iter_, self.status_], axis=1).astype(np.int64)
+        numbers = np.stack([self.log_likelihood_, self.lower_bound_], axis=1)
+        dtype, names = self.means_.dtype, self.feature_names_in_
+        return ManyFile(self.covariance_type, dtype, self.groups_, counts, numbers, arrays, names, self.settings)
 
     def mixture(self, group: Any) -> GaussianMixture:
         """Return the fitted `GaussianMixture` of a group, by what it is called.

@@ -114,6 +114,25 @@ class CsvReader(Reader):
                 raise
             raise SourceError(self._explained(error)) from error
 
+    def texts(self) -> list[str | None]:
+        """The cells of the one column that was chosen, as they stand; None for rows of another width."""
+        import pyarrow
+
+        if not self._has_rows():
+            return []
+        dropped: list[int] = []
+        cells: list[str | None] = []
+        try:
+            for batch in self._opened(pyarrow.string(), dropped, has_nulls=False):
+                cells += batch.column(0).to_pylist()
+        except (pyarrow.ArrowException, OSError, EOFError, UnicodeError, csv.Error) as error:
+            raise SourceError(self._explained(error)) from error
+        if not dropped:
+            return cells
+        others = {number - 1 - self._skipped_lines for number in dropped}
+        left = iter(cells)
+        return [None if row in others else next(left) for row in range(len(cells) + len(others))]
+
     def _looked_at(self, done: int, lenient: bool) -> Iterator[Part]:
         """Rows from number `done` on, cells being looked at here."""
         dropped: list[int] = []
@@ -146,7 +165,7 @@ class CsvReader(Reader):
                 text.readline()
             return any(line.strip() for line in text)  # up to the first row
 
-    def _opened(self, kind: Any, dropped: list[int] | None) -> Any:
+    def _opened(self, kind: Any, dropped: list[int] | None, has_nulls: bool = True) -> Any:
         """The chosen columns as pyarrow reads them; rows of another width go into `dropped`, by their number."""
         from pyarrow import csv as arrow_csv
 
@@ -170,7 +189,7 @@ class CsvReader(Reader):
                 include_columns=names,
                 null_values=list(dialect.cells.empty),
                 decimal_point=dialect.cells.decimal,
-                strings_can_be_null=True,
+                strings_can_be_null=has_nulls,
             ),
         )
 
