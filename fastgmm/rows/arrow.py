@@ -146,6 +146,27 @@ class ParquetReader(SchemaReader):
             raise SourceError(f"{self._path} is cut off, or no Parquet file: {error}") from error
 
 
+def parquet_column(path: Path, name: str) -> list[Any]:
+    """A column of a Parquet file as Python's values; SourceError where there is no such one."""
+    import_pyarrow("Reading Parquet files")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(str(path), memory_map=False, pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            if names.count(name) != 1:
+                raise SourceError(f"{path} has {names.count(name)} columns called {name!r}, of {', '.join(names)}.")
+            column = file.read([name]).column(0)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError | SourceError):
+            raise
+        raise SourceError(f"{path} is damaged: {error}") from error
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return list(column.to_pylist())
+
+
 class ArrowReader(SchemaReader):
     """An Arrow table, or any object that gives a new Arrow stream whenever it is asked for one."""
 

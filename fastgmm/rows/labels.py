@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import GuessWarning, SourceError
-from .arrow import import_pyarrow
+from .arrow import parquet_column
 from .csv import CsvReader
 from .dialect import TextOptions
 from .npy import find_paths, kind_of
@@ -68,8 +68,7 @@ def open_grouped(
     elif by in columns:
         raise ValueError(f"column {by!r} says the group and cannot be a feature too; leave it out of columns.")
     source = open_source(data, columns=columns, on_bad=on_bad, **text)
-    read = _csv_labels if kind == "csv" else _parquet_labels
-    pieces = [read(path, by, text) for path in paths]
+    pieces = [_csv_labels(path, by, text) if kind == "csv" else parquet_column(path, by) for path in paths]
     labels = as_labels([value for piece in pieces for value in piece])
     count = source.n_samples + source.n_skipped
     if len(labels) != count:
@@ -106,26 +105,6 @@ def _is_whole(text: str) -> bool:
     """Whether a text is how a whole number is written: '007' and '1.0' are names."""
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and (digits == "0" or digits[0] != "0") and len(digits) < 16
-
-
-def _parquet_labels(path: Path, by: str, text: TextOptions) -> list[Any]:
-    import_pyarrow("Reading Parquet files")
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(str(path), memory_map=False, pre_buffer=False) as file:
-            names = file.schema_arrow.names
-            if names.count(by) != 1:
-                raise SourceError(f"{path} has {names.count(by)} columns called {by!r}; there are {', '.join(names)}.")
-            column = file.read([by]).column(0)
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise SourceError(f"{path} is damaged: {error}") from error
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return list(column.to_pylist())
 
 
 def _csv_labels(path: Path, by: str, text: TextOptions) -> list[Any]:
