@@ -48,8 +48,11 @@ class MixtureEstimator(Saveable):
                 "open them with 'skip' or 'raise'."
             )
         if source.names is None:
-            is_array = isinstance(source, ArraySource) and not isinstance(X, Source) and not has_equal_names(X)
-            check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
+            if type(X) is np.ndarray and (reset or self._column_names() is None):  # to ask others took 20 us
+                self.__dict__.pop("feature_names_in_", None)
+            else:
+                is_array = isinstance(source, ArraySource) and not isinstance(X, Source) and not has_equal_names(X)
+                check_feature_names(self, X if is_array else np.empty((0, source.n_features)), reset=reset)
         else:
             compare_names(self, source.names, reset=reset)
         check_n_features(self, np.empty((0, source.n_features)), reset=reset)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,7 +195,11 @@ class KeptBad(Density):
         return self.density.gaussians()
 
 
-@dataclass(frozen=True)
+# What densities have prepared for rows of each precision, for as long as they live; it does not travel with them.
+_prepared: WeakKeyDictionary[Any, dict[np.dtype[Any], MixtureKernels]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
 class GaussianDensity(Density):
     """A Gaussian mixture.
 
@@ -228,7 +233,10 @@ class GaussianDensity(Density):
         return super().rows_together(part) if self.parameters.noise is not None else max(1, part.n_samples)
 
     def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        kernels, noise = MixtureKernels(self.parameters, dtype), self.parameters.noise
+        prepared, noise = _prepared.setdefault(self, {}), self.parameters.noise
+        kernels = prepared.get(dtype)
+        if kernels is None:
+            kernels = prepared[dtype] = MixtureKernels(self.parameters, dtype)
         if noise is None and not self.gaps:
             return lambda block, **outputs: kernels.score([(0, block)], **outputs)
         complete = with_covariances(self.parameters) if self.gaps else self.parameters
