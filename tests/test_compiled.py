@@ -1,6 +1,7 @@
 """Small problems, whose starts and iterations are compiled, against the same arithmetic step by step."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,6 +109,8 @@ def test_where_the_rows_lie_and_how_many_threads_there_are_changes_no_bit(dtype,
     np.save(tmp_path / "rows.npy", X)
     for source in (open_source(tmp_path / "rows.npy"), np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]):
         assert_same_bits(model, quietly(GaussianMixture(8, random_state=0, max_iter=20).fit, source))
+    with ThreadPoolExecutor(2) as pool:  # few rows are brought to the driver
+        assert_same_bits(model, quietly(GaussianMixture(8, random_state=0, max_iter=20).fit, X, executor=pool))
     for n_jobs in (1, 2):
         assert_same_bits(model, quietly(GaussianMixture(8, random_state=0, max_iter=20, n_jobs=n_jobs).fit, X))
 

@@ -34,6 +34,7 @@ from fastgmm.distributed.clusters import _compute_block
 from fastgmm.exceptions import InvalidParameterError, SourceError, WorkerError
 from fastgmm.model.expectation import accumulate_part
 from fastgmm.model.statistics import add_up
+from fastgmm.optimization import problem
 from fastgmm.rows.wrappers import open_weighted
 from tests.conftest import read_only
 
@@ -64,6 +65,12 @@ class Disorderly(Executor):
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         self.threads.shutdown(wait)
+
+
+@pytest.fixture(autouse=True)
+def as_large(monkeypatch):
+    """Small problems are brought to the driver whole; these are to stay where they are."""
+    monkeypatch.setattr(problem, "is_small", lambda *shape: False)
 
 
 @pytest.fixture(scope="module")

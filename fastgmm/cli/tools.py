@@ -44,9 +44,11 @@ def warmup(as_json: AsJson = False) -> None:
             for use in (mixture.predict, mixture.predict_proba, mixture.score_samples):
                 use(X)
             mixture.sample(2)
-            many = fit_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW], covariance_type=covariance_type.value)
-            many.predict_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW])
-            many.score_samples_many(X[:_FEW], offsets=[0, _FEW // 2, _FEW])
+            few = X[:_FEW]
+            offsets = [0, len(few) // 2, len(few)]
+            many = fit_many(few, offsets=offsets, covariance_type=covariance_type.value)
+            many.predict_many(few, offsets=offsets)
+            many.score_samples_many(few, offsets=offsets)
             name = f"{covariance_type} {np.dtype(dtype)}"
             seconds[name] = time.perf_counter() - start
             say(f"{name}: {seconds[name]:.1f} s", log)
