@@ -9,7 +9,11 @@ import pytest
 import fastgmm
 from fastgmm import GaussianMixture, open_source
 from fastgmm.model.covariance import STRUCTURES
+from fastgmm.model.maximisation import Maximiser
 from fastgmm.optimization import compiled, problem
+from fastgmm.optimization.problem import MixtureProblem
+from fastgmm.rows.source import ArraySource
+from fastgmm.rows.summary import ColumnSummary
 from tests import reference
 from tests.conftest import read_only
 from tests.reference import COVARIANCE_TYPES
@@ -189,8 +193,19 @@ def test_equal_rows_and_fewer_than_components_do_not_stop_a_start():
     assert np.isfinite(quietly(GaussianMixture(2, random_state=0).fit, X, sample_weight=weight).lower_bound_)
 
 
-def test_a_small_problem_is_one_of_few_rows_and_little_work():
-    assert compiled.is_small(10_000, 3, 18)
-    assert not compiled.is_small(10_001, 3, 1)
-    assert not compiled.is_small(10_000, 3, 19)
-    assert compiled.is_small(20_000, 40, 3)
+@pytest.mark.parametrize(
+    ("n", "d", "k", "covariance_type", "small"),
+    [
+        (10_000, 2, 3, "full", True),
+        (10_001, 2, 3, "full", False),
+        (20_000, 2, 40, "diag", True),
+        (2000, 100, 2, "full", True),
+        (10_000, 50, 8, "full", False),
+        (10_000, 50, 8, "diag", True),
+    ],
+)
+def test_a_small_problem_is_one_of_few_rows_and_little_work(n, d, k, covariance_type, small):
+    source = ArraySource(np.broadcast_to(np.float64(0), (n, d)))
+    maximise = Maximiser(covariance_type, 1e-6, np.ones(d))
+    columns = ColumnSummary(np.zeros(d), np.ones(d), np.zeros(d), np.ones(d))
+    assert (MixtureProblem(source, columns, None, k, maximise).compiled is not None) == small

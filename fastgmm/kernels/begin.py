@@ -8,7 +8,7 @@ from numba.extending import register_jitable
 from . import backend, kmeans
 from ._compile import jit
 from .calls import ALIGNMENT, array_at, beyond, call, padded_to_line
-from .iterate import LEFT, SINGULAR, PassAddresses, clear, copy_mixture
+from .iterate import LEFT, RIVAL, SINGULAR, PassAddresses, clear, copy_mixture
 from .m_step import DIAG, DONE, FULL, IS_SINGULAR, LACKS_DIGITS, LEAN, SPHERICAL
 from .nearest import Comparing, Nearest, Sample, padded_to_four
 from .passes import padded_components, slot_bytes
@@ -267,7 +267,7 @@ def begin(kind, rows, sums, columns, work, mixture, following, best, choice, cou
                 ),
             )
         sum_labels(kind, rows, nearest.labels, sums, columns.shift, work, beyond(workspace, end))
-        limits[0], limits[1], limits[2], limits[LEAN] = choice.numbers[0], -np.inf, 0.0, 0.0
+        limits[0], limits[1], limits[2], limits[LEAN], limits[RIVAL] = choice.numbers[0], -np.inf, 0.0, 0.0, highest
         call(at.of_pass.maximise, (kind, sums.statistics, mixture, columns, limits, work, following, course.outcome))
         if course.outcome[DONE] == LACKS_DIGITS:
             why = LEFT

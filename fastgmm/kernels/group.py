@@ -9,7 +9,7 @@ from . import backend
 from ._compile import jit
 from .begin import StartAddresses, begin, begin_bytes
 from .calls import ALIGNMENT, address_for, address_like, array_at, beyond, call, padded_to_line, pointer_to
-from .iterate import LEFT, PassAddresses, Rows, Sums, clear, copy_mixture, iterate, merge_slots
+from .iterate import LEFT, RIVAL, PassAddresses, Rows, Sums, clear, copy_mixture, iterate, merge_slots
 from .kmeans import cluster_address
 from .m_step import DIAG, LEAN, SPHERICAL, TIED, Between, Mixture, maximise, prepare
 from .nearest import comparing, workspace_bytes
@@ -18,8 +18,8 @@ from .passes import KernelParameters, ScoreOutput, SlotStatistics, padded_compon
 
 padded_features = backend.module("blocks").padded_features
 # Places in `limits`, beside those of iterate.py and m_step.py: tol, the bound to begin with, and the log-likelihood.
-TOL, BEFORE, TOTAL = 6, 7, 8
-N_LIMITS = 9
+TOL, BEFORE, TOTAL = 7, 8, 9
+N_LIMITS = 10
 
 
 class FitAddresses(NamedTuple):
@@ -152,7 +152,7 @@ def fit_group(
         if course.outcome[1] >= LEFT:
             return
         copy_mixture(best, mixture)
-    limits[0], limits[1], limits[2], limits[LEAN] = limits[TOL], limits[BEFORE], 0.0, 0.0
+    limits[0], limits[1], limits[2], limits[LEAN], limits[RIVAL] = limits[TOL], limits[BEFORE], 0.0, 0.0, -np.inf
     if most > 0:
         call(at.iterate, (kind, most, rows, sums, columns, work, mixture, following, course, at.of_pass, team))
     if evaluates != 0 and course.outcome[1] < LEFT:

@@ -17,6 +17,9 @@ from .passes import BlockFunctions, KernelParameters, ScoreOutput, SlotStatistic
 QUIET, LEFT, SINGULAR = 1, 2, 3
 
 
+RIVAL = 6  # place in `limits`, after those of m_step.py
+
+
 class Rows(NamedTuple):
     """Rows, in the dtype of the fit, read only, and their weights or none; how a pass cuts them, and what does it."""
 
@@ -103,8 +106,9 @@ def floored_weights(sum_resp, least, weights):
 def iterate(kind, most, rows, sums, columns, work, mixture, following, course, at, team):
     """EM from `mixture`, which moves, until a bound changes by less than `tol`, or after `most` steps.
 
-    limits: tol, the bound before, which moves on, the least rows of a component, and those of `maximise`. bounds: those
-    before each M-step, means per row in nats. outcome: steps done and why no more were: 0, QUIET, or LEFT or
+    limits: tol, the bound before, which moves on, the least rows of a component, those of `maximise`, and in place
+    RIVAL a bound: where gains as large as the last one would not lead to it, iterations end. bounds: those before each
+    M-step, means per row in nats. outcome: steps done and why no more were: 0, QUIET, or LEFT or
     SINGULAR for a step that this cannot do and has not begun. at: a PassAddresses.
     """
     statistics, limits, outcome = sums.statistics, course.limits, course.outcome
@@ -132,6 +136,6 @@ def iterate(kind, most, rows, sums, columns, work, mixture, following, course, a
         course.bounds[step] = bound
         outcome[0] = step + 1
         change, limits[1] = abs(bound - limits[1]), bound
-        if change < limits[0]:
+        if change < limits[0] or bound + (most - step) * change < limits[RIVAL]:
             outcome[1] = QUIET
             return

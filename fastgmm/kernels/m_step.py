@@ -16,6 +16,7 @@ from .triangular import factor_inplace, factor_precision
 KINDS = ("full", "tied", "diag", "spherical")
 FULL, TIED, DIAG, SPHERICAL = range(4)
 TINY = 1e-300  # stands for 0 in denominators
+EPS = 2.0**-52
 LEAN = 3  # places in `limits` of iterate.py from which those of `maximise` are
 DONE = 2  # place in `outcome` of one of these
 IS_SINGULAR, DONE_WELL, LACKS_DIGITS = 0, 1, 2
@@ -131,10 +132,11 @@ def find_means(kind, sums, shift, work, out):
 
 
 @jit()
-def moments_keep_digits(kind, sums, work, eps):
+def moments_keep_digits(kind, sums, columns, work, eps):
     """Whether moments about the old means are accurate enough (model/expectation.py: `_better_centres`)."""
     n_components, n_features = work.rounded.shape
     for d in range(n_features):
+        noise = columns.least[d] * (eps / EPS) ** 2  # moves of the means that are rounding
         pooled, total, checked = 0.0, 0.0, False
         for k in range(n_components):
             count, offset = sums.sum_resp[0, k], work.offset[k, d]
@@ -151,7 +153,9 @@ def moments_keep_digits(kind, sums, work, eps):
                 if kind == FULL:
                     second -= work.rounded[k, d] * work.diff[k, d]
                 scatter = second - count * square
-                if count > TINY and square * eps * count > MOMENT_CANCELLATION * scatter and square * total > pooled:
+                # Beside a ridge the rounding of a column that is constant in a component is nothing.
+                rounds = square * eps > MOMENT_CANCELLATION * (scatter / max(count, TINY) + columns.ridge[d])
+                if count > TINY and rounds and square > noise and square * total > pooled:
                     return False
     return True
 
@@ -212,7 +216,7 @@ def maximise(kind, sums, before, columns, limits, work, out, outcome):
     if kind == TIED:
         if not tied_scatter(sums, columns.scatter, work, out.covariances[0]):
             return
-    elif kind != SPHERICAL and not moments_keep_digits(kind, sums, work, eps):
+    elif kind != SPHERICAL and not moments_keep_digits(kind, sums, columns, work, eps):
         return
     total = 0.0
     for k in range(n_components):

@@ -22,6 +22,7 @@ from .structure import CovarianceStructure
 
 # Moments about a mean are made anew about the rows' own where they would lose more than this share of a variance.
 MOMENT_CANCELLATION = 1e-3
+NOISE_ROUNDINGS = 16  # of a column's deviation, that means move by for no reason
 
 
 class Expectation(Protocol):
@@ -250,10 +251,13 @@ def _better_centres(statistics: SufficientStatistics, structure: CovarianceStruc
     centred = structure.moved_outer(statistics.sum_outer, statistics.sum_resp, statistics.sum_diff, offsets)
     scatter = centred.diagonal(0, -2, -1) if structure.is_matrix else centred
     pooled = scatter.sum(axis=0) / max(count.sum(), TINY)
-    rounding = offsets**2 * np.finfo(dtype).eps
-    if not ((rounding > MOMENT_CANCELLATION * scatter / count) & (offsets**2 > pooled)).any():
-        return None
-    return statistics.means + offsets
+    eps, moved = np.finfo(dtype).eps, statistics.means + offsets
+    rounding = offsets**2 * eps
+    # Of a column that is constant in every component, all of this is rounding.
+    spread = np.average((moved - np.average(moved, axis=0, weights=count[:, 0])) ** 2, axis=0, weights=count[:, 0])
+    noise = (NOISE_ROUNDINGS * eps) ** 2 * (spread + pooled)
+    worse = (rounding > MOMENT_CANCELLATION * scatter / count) & (offsets**2 > pooled) & (offsets**2 > noise)
+    return moved if worse.any() else None
 
 
 def _keeps_digits(part: Array, whole: Array) -> bool:

@@ -16,15 +16,13 @@ from ..model.parameters import Array, MixtureParameters
 from ..rows.source import ArraySource, Source
 from .convergence import NOISE
 
-# Control returns to Python several times a second: after so many rows times components times squared features.
-WORK_PER_CALL = 5e8
+# All in floating-point operations of passes over the rows (`KernelStructure.flops_per_row`).
+MOST_WORK = 1e8  # of a small problem's pass, 2 to 4 ms
+WORK_PER_CALL = 4e9  # control returns to Python several times a second
+THREADED_WORK = 2e6  # below, starting threads takes longer than they save
 # Few steps choose wrongly among starts: after three the one that ends highest is often behind. A run ends early where a
 # step gains less than GAIN, in nats per row.
 STEPS, GAIN = 20, 1e-2
-THREADED_WORK = 2e5  # of a pass, in the same unit: below, starting threads takes longer than they save
-
-
-MOST_WORK = 1e7  # rows times components times squared features of a small problem
 
 
 def sample_size(n_components: int) -> int:
@@ -32,9 +30,9 @@ def sample_size(n_components: int) -> int:
     return max(10_000, 500 * n_components)
 
 
-def is_small(n_samples: int, n_components: int, n_features: int) -> bool:
-    """Whether a problem of this shape is solved here: its start looks at all rows, and a pass takes a few ms."""
-    return n_samples <= sample_size(n_components) and n_samples * n_components * float(n_features) ** 2 <= MOST_WORK
+def is_small(n_samples: int, n_components: int, work: float) -> bool:
+    """Whether a problem is solved here: its start looks at all rows, and a pass takes a few ms."""
+    return n_samples <= sample_size(n_components) and work <= MOST_WORK
 
 
 class Steps(NamedTuple):
@@ -76,7 +74,7 @@ class CompiledEM:
         self._kind = m_step.KINDS.index(structure.name)
         self._shape = structure.shape(n_components, n_features)
         self._cube = group.factor_shape(self._kind, n_components, n_features)
-        work = n_samples * n_components * float(n_features) ** 2
+        work = n_samples * structure.flops_per_row(n_components, n_features)
         self.steps_per_call = max(1, int(WORK_PER_CALL / work))
         self._threaded = work > THREADED_WORK
         weight = np.empty(0) if sample_weight is None else np.ascontiguousarray(sample_weight, np.float64)

@@ -105,8 +105,9 @@ class MixtureProblem(Problem):
     def compiled(self) -> CompiledEM | None:
         """What starts and iterates a small problem of which nothing but its rows is known; None of others."""
         n_samples, n_features = self.source.n_samples, self.source.n_features
-        plain = self.is_plain and self.maximise.is_plain
-        if not plain or n_samples == 0 or not is_small(n_samples, self.n_components, n_features):
+        plain = n_samples > 0 and self.is_plain and self.maximise.is_plain
+        work = n_samples * self.maximise.structure.flops_per_row(self.n_components, n_features)
+        if not plain or not is_small(n_samples, self.n_components, work):
             return None
         return CompiledEM(self.source, self.sample_weight, self.columns.mean, self.n_components, self.maximise)
 

@@ -62,17 +62,24 @@ def run_briefly(
     most_steps: int,
     gain: float,
     begin_gain: float = 0.0,
+    rival: float = -np.inf,
 ) -> ShortRun:
     """EM on drawn rows until a step gains less than `gain`, accelerated once it gains less than `begin_gain`.
 
-    A run that meets rows out of range or a singular covariance ends with an objective of -inf.
+    It is given up where steps that gain as much as the last one would not lead to the objective of a rival. A run that
+    meets rows out of range or a singular covariance ends with an objective of -inf.
     """
     iteration, monitor = (
         DrawnRowsIteration(problem, parameters, drawn, begin_gain),
         ConvergenceMonitor(gain, dtype=problem.source.dtype),
     )
+
+    def given_up(n_done: int, monitor: ConvergenceMonitor, reason: str | None) -> str | None:
+        is_hopeless = monitor.lower_bound + (most_steps + 1 - n_done) * abs(monitor.change) < rival
+        return "hopeless" if is_hopeless else None
+
     try:
-        run_em(iteration, most_steps, monitor, after_iteration=lambda *_: None)
+        run_em(iteration, most_steps, monitor, after_iteration=given_up)
     except ValueError:
         return ShortRun(parameters, len(monitor.lower_bounds) + 1, -np.inf)
     return ShortRun(iteration.parameters, len(monitor.lower_bounds), monitor.lower_bound)
@@ -112,7 +119,8 @@ def best_of(
             parameters = problem.begun(problem.maximise(each))
         except SingularCovarianceError:
             continue
-        run = run_briefly(problem, parameters, drawn, most_steps, GAIN)
-        if exceeds(run.objective, -np.inf if best is None else best.objective, problem.source.dtype):
+        highest = -np.inf if best is None else best.objective
+        run = run_briefly(problem, parameters, drawn, most_steps, GAIN, rival=highest)
+        if exceeds(run.objective, highest, problem.source.dtype):
             best = run
     return m_step(statistics[0]) if best is None else best.parameters
