@@ -54,7 +54,7 @@ def begin_bytes(n_samples, n_features, n_components):
     per_row = padded + 1 + 3  # blocks, weights, Nearest
     n_candidates = CANDIDATES * n_components
     n_numbers = kmeans.n_numbers(n_components, True, MOST_EXCHANGES)
-    whole = 8 * (n_blocks * block * (per_row + 1) + n_components * padded + n_candidates + n_numbers) + ALIGNMENT
+    whole = 8 * (n_blocks * block * (per_row + 2) + n_components * padded + n_candidates + n_numbers) + ALIGNMENT
     in_pass = slot_bytes(512, padded_components(n_components), padded_features(n_features), 8, 0)
     return whole + max(kmeans.clustering_bytes(n_blocks, padded, block, n_components), in_pass)
 
@@ -205,6 +205,23 @@ def sum_labels(kind, rows, labels, sums, shift, work, workspace):
 
 
 @jit()
+def same_clusters(labels, others, n_samples, names):
+    """Whether two clusterings of the rows are the same but for the names of the clusters.
+
+    names: twice as long as there are clusters, overwritten.
+    """
+    n_components, block = names.shape[0] // 2, labels.shape[1]
+    names[:] = -1
+    for i in range(n_samples):
+        label, other = labels[i // block, i % block], others[i // block, i % block]
+        if names[label] == -1 and names[n_components + other] == -1:
+            names[label], names[n_components + other] = other, label
+        elif names[label] != other:
+            return False
+    return True
+
+
+@jit()
 def place_start(workspace, n_samples, n_features, n_components, n_exchanges, like, whole_numbers):
     """The arrays of a start in the workspace, and where what is left of it begins."""
     block, n_blocks = blocks_of(n_samples)
@@ -226,15 +243,19 @@ def place_start(workspace, n_samples, n_features, n_components, n_exchanges, lik
     end += 8 * CANDIDATES * n_components
     cumulative = array_at(workspace, end, (n_blocks * block,), like)
     end += n_rows
+    first = array_at(workspace, end, (n_blocks, block), whole_numbers)
+    end += n_rows
     n_numbers = kmeans.n_numbers(n_components, True, n_exchanges)
     numbers = array_at(workspace, end, (n_numbers,), like)
     end = padded_to_line(end + 8 * n_numbers)  # tiles want lines
-    return sample, nearest, centers, drawn, cumulative, numbers, end
+    return sample, nearest, centers, drawn, cumulative, first, numbers, end
 
 
 @jit(by_address=True)
 def begin(kind, rows, sums, columns, work, mixture, following, best, choice, course, state, at, team, workspace):
     """Overwrite `best` by the start of largest objective after a short run; the first of equals.
+
+    Clusters that are those of the first start again are not tried twice.
 
     mixture, following: overwritten; course: its limits are those of `iterate`; state: of `random.uniform`; at: a
     StartAddresses. A start that becomes singular loses; course.outcome[1] is SINGULAR where all do, and LEFT where one
@@ -243,7 +264,7 @@ def begin(kind, rows, sums, columns, work, mixture, following, best, choice, cou
     n_samples, n_features = rows.X.shape
     n_components, like = mixture.means.shape[0], mixture.means
     n_exchanges = np.int64(choice.numbers[3])
-    sample, nearest, centers, drawn, cumulative, numbers, end = place_start(
+    sample, nearest, centers, drawn, cumulative, first, numbers, end = place_start(
         workspace, n_samples, n_features, n_components, n_exchanges, like, choice.starts
     )
     highest, limits, why = -np.inf, course.limits, 0
@@ -266,6 +287,11 @@ def begin(kind, rows, sums, columns, work, mixture, following, best, choice, cou
                     *(numbers, at.comparing, team, beyond(workspace, end)),
                 ),
             )
+            if i == 0:
+                for b in range(first.shape[0]):
+                    kmeans.copy_to(nearest.labels[b], first[b])
+            elif same_clusters(nearest.labels, first, n_samples, drawn):
+                continue
         sum_labels(kind, rows, nearest.labels, sums, columns.shift, work, beyond(workspace, end))
         limits[0], limits[1], limits[2], limits[LEAN], limits[RIVAL] = choice.numbers[0], -np.inf, 0.0, 0.0, highest
         call(at.of_pass.maximise, (kind, sums.statistics, mixture, columns, limits, work, following, course.outcome))

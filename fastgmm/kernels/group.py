@@ -158,7 +158,11 @@ def fit_group(
     if evaluates != 0 and course.outcome[1] < LEFT:
         prepare(kind, mixture, columns.shift, sums.parameters, work.rounded)
         clear(sums.statistics)
-        arguments = (X, sample_weight, sums.no_resp, block, sums.parameters, functions, sums.statistics, sums.no_output)
+        statistics = sums.statistics  # without sums, the pass scores alone
+        scores = SlotStatistics(
+            statistics.totals, statistics.sum_resp[:0], statistics.sum_first[:0], statistics.sum_outer[:0]
+        )
+        arguments = (X, sample_weight, sums.no_resp, block, sums.parameters, functions, scores, sums.no_output)
         run_team(team, at.of_pass.run_slot, pointer_to(arguments), n_slots)
         merge_slots(sums.statistics)
         limits[TOTAL] = np.nan if sums.statistics.totals[0, 1] > 0 else sums.statistics.totals[0, 0]
