@@ -10,6 +10,7 @@ import pytest
 
 from fastgmm import GaussianMixture, fit_many
 from fastgmm.estimators.many_mixtures import STATUS
+from fastgmm.optimization import many as many_fits
 from tests import reference
 from tests.conftest import read_only
 
@@ -93,6 +94,15 @@ def test_a_group_has_the_same_bits_alone_among_others_in_any_order_and_for_any_t
         assert_same_bits(many, alone, slice(g, g + 1))
     order = np.argsort(-groups, kind="stable")  # groups in another order, each group's rows as before
     assert_same_bits(many, fit_many(X[order], groups[order], **settings))
+
+
+def test_groups_of_several_calls_have_the_same_bits(rows, monkeypatch):
+    X, groups = rows
+    whole = fit_many(X, groups, 3, random_state=0)
+    labels = whole.predict_many(X, groups)
+    monkeypatch.setattr(many_fits, "WORK_PER_CALL", 1e4)
+    assert_same_bits(whole, fit_many(X, groups, 3, random_state=0))
+    np.testing.assert_array_equal(whole.predict_many(X, groups), labels)
 
 
 def test_groups_by_offsets_and_by_labels_are_the_same_fits(rows):

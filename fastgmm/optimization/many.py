@@ -1,5 +1,6 @@
 """Thousands of small fits of a ragged array in one call of compiled code (kernels/many.py)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 from ..model.bridge import block_functions_of, read_only
 from ..model.covariance import STRUCTURES
 from ..model.parameters import Array
+from ..model.structure import CovarianceStructure
 from .compiled import GAIN, STEPS
 from .convergence import NOISE
 
 Index = NDArray[np.int64]
 SLOTS = 256  # so many that the largest ones do not keep the others waiting
+WORK_PER_CALL = 2e10  # operations, about a second of two threads
+PASSES = 50  # of a fit, starts included
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,28 @@ def _kind(covariance_type: str) -> int:
     return KINDS.index(covariance_type)
 
 
-def _groups(offsets: Index, n_components: Index, seeds: NDArray[np.uint64], n_features: int) -> Any:
-    """Groups, cut into slots of about equal work."""
+def _calls(
+    offsets: Index,
+    n_components: Index,
+    seeds: NDArray[np.uint64],
+    structure: CovarianceStructure,
+    n_features: int,
+    passes: int,
+) -> Iterator[Any]:
+    """Groups cut into calls, between which Ctrl-C works, each cut into slots of about equal work."""
     from ..kernels.many import Groups
 
-    work = np.cumsum(np.diff(offsets) * n_components * float(n_features) ** 2 + 1.0)
-    n_slots = min(SLOTS, len(work))
-    cuts = np.searchsorted(work, work[-1] * np.arange(1, n_slots) / n_slots, side="right")
-    bounds = np.concatenate([[0], cuts, [len(work)]]).astype(np.int64)
-    return Groups(offsets, n_components, seeds, bounds)
+    most = int(n_components.max(initial=0))
+    per_row = np.array([structure.flops_per_row(k, n_features) for k in range(most + 1)])
+    work = np.cumsum(np.diff(offsets) * per_row[n_components] * passes + 1.0)
+    n_calls = max(1, int(work[-1] / WORK_PER_CALL)) if len(work) else 0
+    ends = np.searchsorted(work, work[-1] * np.arange(1, n_calls) / n_calls, side="right") if n_calls else []
+    edges = np.unique([0, *ends, len(work)])
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        own = work[first:last] - (work[first - 1] if first else 0.0)
+        n_slots = min(SLOTS, len(own))
+        cuts = first + np.searchsorted(own, own[-1] * np.arange(1, n_slots) / n_slots, side="right")
+        yield Groups(offsets, n_components, seeds, np.concatenate([[first], cuts, [last]]).astype(np.int64))
 
 
 def fit_groups(
@@ -117,12 +134,12 @@ def fit_groups(
         *(iterate.Course(vector, vector, index), functions, seeds),
     )
     address, at = group.fit_addresses(kind, *example)
-    groups = _groups(offsets, stack.n_components, seeds, n_features)
-    parallel.run_slots(
-        *(many.fit_groups_slot, len(groups.bounds) - 1, n_bytes, address, read_only(X), weight, groups),
-        *(many.Settings(whole, np.array(numbers)), stack.tuple, results, functions, at),
-        kind=X.dtype,
-    )
+    for groups in _calls(offsets, stack.n_components, seeds, structure, n_features, PASSES * settings.n_init):
+        parallel.run_slots(
+            *(many.fit_groups_slot, len(groups.bounds) - 1, n_bytes, address, read_only(X), weight, groups),
+            *(many.Settings(whole, np.array(numbers)), stack.tuple, results, functions, at),
+            kind=X.dtype,
+        )
     return results.numbers, results.counts
 
 
@@ -144,13 +161,16 @@ def score_groups(
     n_components = np.where(places >= 0, stack.n_components[places], 1)
     n_bytes, of_slot = group.room_bytes(kind, 1, n_features, int(n_components.max(initial=1)), X.itemsize)
     functions = block_functions_of(structure, n_features, X.dtype, labels is not None)
-    groups = _groups(offsets, n_components, np.empty(0, np.uint64), n_features)
     n_far = np.zeros(len(places), np.int64)
-    parallel.run_slots(
-        *(many.score_groups_slot, len(groups.bounds) - 1, n_bytes + of_slot, group.pass_address(X, functions), kind),
-        *(read_only(X), groups, stack.tuple, places, functions),
-        *(np.empty(0, X.dtype) if log_prob is None else log_prob, np.empty(0, np.int64) if labels is None else labels),
-        n_far,
-        kind=X.dtype,
+    no_seeds, at_pass = np.empty(0, np.uint64), group.pass_address(X, functions)
+    outputs = (
+        np.empty(0, X.dtype) if log_prob is None else log_prob,
+        np.empty(0, np.int64) if labels is None else labels,
     )
+    for groups in _calls(offsets, n_components, no_seeds, structure, n_features, 1):
+        parallel.run_slots(
+            *(many.score_groups_slot, len(groups.bounds) - 1, n_bytes + of_slot, at_pass, kind, read_only(X)),
+            *(groups, stack.tuple, places, functions, *outputs, n_far),
+            kind=X.dtype,
+        )
     return n_far
