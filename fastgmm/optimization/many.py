@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def _calls(
     n_calls = max(1, int(work[-1] / WORK_PER_CALL)) if len(work) else 0
     ends = np.searchsorted(work, work[-1] * np.arange(1, n_calls) / n_calls, side="right") if n_calls else []
     edges = np.unique([0, *ends, len(work)])
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges.tolist()):
         own = work[first:last] - (work[first - 1] if first else 0.0)
         n_slots = min(SLOTS, len(own))
         cuts = first + np.searchsorted(own, own[-1] * np.arange(1, n_slots) / n_slots, side="right")
