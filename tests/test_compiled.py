@@ -8,8 +8,12 @@ import pytest
 
 import fastgmm
 from fastgmm import GaussianMixture, open_source
-from fastgmm.model.covariance import STRUCTURES
-from fastgmm.model.maximisation import Maximiser
+from fastgmm.kernels import begin, m_step, many
+from fastgmm.model.covariance import EPS, STRUCTURES, TIED_CANCELLATION
+from fastgmm.model.expectation import MOMENT_CANCELLATION
+from fastgmm.model.log_density import HALF_LOG_2PI
+from fastgmm.model.maximisation import PIVOT_ROUNDINGS, VARIANCE_ROUNDINGS, Maximiser
+from fastgmm.model.parameters import TINY
 from fastgmm.optimization import compiled, problem
 from fastgmm.optimization.problem import MixtureProblem
 from fastgmm.rows.source import ArraySource
@@ -209,3 +213,13 @@ def test_a_small_problem_is_one_of_few_rows_and_little_work(n, d, k, covariance_
     maximise = Maximiser(covariance_type, 1e-6, np.ones(d))
     columns = ColumnSummary(np.zeros(d), np.ones(d), np.zeros(d), np.ones(d))
     assert (MixtureProblem(source, columns, None, k, maximise).compiled is not None) == small
+
+
+def test_what_compiled_code_says_again_is_what_the_layers_above_say():
+    """Kernels cannot import from the model; what they repeat of it is compared here."""
+    assert (many.VARIANCE_ROUNDINGS, many.PIVOT_ROUNDINGS) == (VARIANCE_ROUNDINGS, PIVOT_ROUNDINGS)
+    assert many.EPS == m_step.EPS == EPS
+    assert (TINY, pytest.approx(HALF_LOG_2PI, rel=1e-15)) == (m_step.TINY, m_step.HALF_LOG_2PI)
+    assert (m_step.TIED_CANCELLATION, m_step.MOMENT_CANCELLATION) == (TIED_CANCELLATION, MOMENT_CANCELLATION)
+    assert compiled.n_exchanges(10_000) == begin.MOST_EXCHANGES
+    assert tuple(m_step.KINDS) == tuple(STRUCTURES)
