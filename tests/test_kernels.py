@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 
+from fastgmm import engine
 from fastgmm.kernels import backend, elementary, passes, triangular
 from fastgmm.kernels._compile import FASTMATH
 from fastgmm.kernels.calls import ALIGNMENT, aligned_bytes, array_at, python_array_at
@@ -328,3 +329,44 @@ def test_the_inverse_of_triangular_matrices_is_lapack_s(n):
     triangular.invert_upper(upper, found)
     np.testing.assert_allclose(found, np.linalg.inv(upper), rtol=1e-11, atol=1e-13)
     np.testing.assert_array_equal(found, np.triu(found))
+
+
+@pytest.mark.parametrize("order", ["as they come", "by component", "weights from small to large"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_what_sums_leave_out_is_in_no_digit(covariance_type, dtype, order):
+    """The moments of components apart, most of whose responsibilities are skipped, are those of all rows."""
+    rng = np.random.default_rng(7)
+    n_samples, n_components, n_features = 3000, 24, 5
+    means = 6 * rng.normal(size=(n_components, n_features))
+    label = rng.integers(n_components, size=n_samples)
+    X = (means[label] + rng.normal(size=(n_samples, n_features))).astype(dtype)
+    weight = np.ones(n_samples)
+    if order == "by component":
+        X = X[np.argsort(label, kind="stable")]
+    elif order == "weights from small to large":
+        weight = np.geomspace(1e-12, 1.0, n_samples)
+    covariances = reference_covariances(covariance_type, n_components, n_features)
+    weights = np.full(n_components, 1 / n_components)
+    mixture = engine.mixture(weights, means, covariances, covariance_type=covariance_type)
+    found = engine.statistics(X, mixture, sample_weight=weight)
+    exact = X.astype(np.float64)
+    resp = weight[:, None] * reference.predict_proba(
+        exact, reference.Mixture(mixture.weights, means, covariances, covariance_type)
+    )
+    diff = exact[:, None] - means
+    first = np.einsum("nk,nkd->kd", resp, diff)
+    second = np.einsum("nk,nkd,nke->kde", resp, diff, diff)
+    if covariance_type == "diag":
+        second = np.einsum("kdd->kd", second)
+    rtol, size = RTOL[dtype], np.einsum("nk,nkd->kd", resp, diff**2)
+    np.testing.assert_allclose(found.sum_resp, resp.sum(axis=0), rtol=rtol)
+    assert (np.abs(found.sum_diff - first) <= rtol * np.sqrt(size * resp.sum(axis=0)[:, None])).all()
+    spread = np.sqrt(size[:, :, None] * size[:, None]) if covariance_type == "full" else size
+    assert (np.abs(found.sum_outer - second) <= 10 * rtol * spread).all()
+
+
+def reference_covariances(covariance_type, n_components, n_features):
+    if covariance_type == "diag":
+        return np.full((n_components, n_features), 0.9)
+    return np.tile(0.9 * np.eye(n_features) + 0.1, (n_components, 1, 1))

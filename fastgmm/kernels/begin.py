@@ -145,7 +145,7 @@ def sum_blocks(rows, labels, sums, workspace):
     scratch = array_at(workspace, (n_features + n_components) * row, (n_features + 8, size), like)
     end = (2 * n_features + n_components + 8) * row
     active = array_at(workspace, end, (size,), labels)
-    block_sum = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
+    mean_resp = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
     xt[:] = 0
     for first in range(0, X.shape[0], size):
         count = min(size, X.shape[0] - first)
@@ -154,11 +154,13 @@ def sum_blocks(rows, labels, sums, workspace):
         for p in range(count):
             i = first + p
             resp[labels[i // in_block, i % in_block], p] = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
-        sum_rows(resp, block_sum)
+        sum_rows(resp, mean_resp)
+        for k in range(n_components):
+            mean_resp[k] /= count
         call(
             rows.functions.accumulate_block,
             (
-                *(xt, resp, block_sum, resp[:0], active, parameters, scratch),
+                *(xt, resp, mean_resp, resp[:0], active, parameters, scratch),
                 *(statistics.sum_first[0], statistics.sum_outer[0]),
             ),
         )

@@ -164,7 +164,8 @@ class BlockFunctions(NamedTuple):
 
     e_step is `e_step_of_fit` or `e_step_in_general`. The others are a covariance type's:
     compute_resp(xt, parameters, scratch, mahalanobis, weight, X, following, only_log_prob, resp, peak, total) scores,
-    accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds up.
+    accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer) adds up, where
+    mean_resp is that of `run_slot`.
     With `hard`, rows belong to their most probable component alone (classification EM).
     """
 
@@ -292,7 +293,9 @@ def run_slot(arguments, slot, workspace):
 
     arguments[0]: X, sample_weight, resp, block, KernelParameters, BlockFunctions, SlotStatistics and ScoreOutput.
     Arrays without entries are not wanted: `sample_weight` of length 0 means weight 1, and without `resp`
-    responsibilities come from the parameters. Statistics are added to, not cleared; X is read only.
+    responsibilities come from the parameters. Statistics are added to, not cleared; X is read only. What is small
+    enough to be left out of a component's moments is told by its mean responsibility over the slot's rows so far; that
+    is 0 for a component which the block lacks.
     """
     X, sample_weight, _, size, parameters, functions, statistics, output = arguments[0]
     n_components, n_features = parameters.means.shape
@@ -304,7 +307,7 @@ def run_slot(arguments, slot, workspace):
     scratch = array_at(workspace, end, (n_features + 8, size), parameters.means)
     end += (n_features + 8) * row
     active = array_at(workspace, end, (size,), output.labels)
-    block_sum = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
+    mean_resp = array_at(workspace, end + 8 * size, (n_components,), statistics.totals)
     weight = scratch[n_features + 4]
     accumulates = statistics.sum_resp.shape[0] > 0
     xt[:] = 0
@@ -317,11 +320,12 @@ def run_slot(arguments, slot, workspace):
         call(functions.e_step, (arguments, slot, first, xt, block_resp, mahalanobis, scratch))
         if accumulates:
             sum_first, sum_outer = statistics.sum_first[slot], statistics.sum_outer[slot]
-            sum_rows(block_resp, block_sum)
+            sum_resp, n_rows = statistics.sum_resp[slot], first + count - lower * size
+            sum_rows(block_resp, mean_resp)
+            for k in range(n_components):
+                sum_resp[k] += mean_resp[k]
+                mean_resp[k] = sum_resp[k] / n_rows if mean_resp[k] > 0 else 0.0
             call(
                 functions.accumulate_block,
-                (xt, block_resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer),
+                (xt, block_resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer),
             )
-            sum_resp = statistics.sum_resp[slot]
-            for k in range(n_components):
-                sum_resp[k] += block_sum[k]

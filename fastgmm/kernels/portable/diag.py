@@ -49,17 +49,17 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit(by_address=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r (x - mean) and sum_p r (x - mean)^2 per feature of every component.
 
-    resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
+    resp: (n_components, block); mean_resp: (n_components,), see `run_slot`; sum_first: (n_components, n_features);
     sum_outer: (n_components, 1, n_features).
     """
     zero = xt.dtype.type(0)
     for d in range(0, xt.shape[0], 4):  # outside: four rows of xt stay in the L1 cache while the components pass
         x0, x1, x2, x3 = xt[d], xt[d + 1], xt[d + 2], xt[d + 3]
         for k in range(resp.shape[0]):
-            if block_sum[k] > 0:
+            if mean_resp[k] > 0:
                 r, mean, first, second = resp[k], parameters.means[k], sum_first[k], sum_outer[k, 0]
                 m0, m1, m2, m3 = mean[d], mean[d + 1], mean[d + 2], mean[d + 3]
                 s0 = s1 = s2 = s3 = zero

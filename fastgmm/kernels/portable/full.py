@@ -99,14 +99,14 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit(by_address=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add the moments of `accumulate_moments` of every component.
 
-    resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
+    resp: (n_components, block); mean_resp: (n_components,), see `run_slot`; sum_first: (n_components, n_features);
     sum_outer: (n_components, n_features, n_features).
     """
     for k in range(resp.shape[0]):
-        if block_sum[k] > 0:
+        if mean_resp[k] > 0:
             accumulate_moments(xt, parameters.means[k], resp[k], scratch, sum_first[k], sum_outer[k])
 
 

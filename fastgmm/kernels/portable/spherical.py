@@ -55,7 +55,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit(by_address=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
     resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1, 1).

@@ -30,7 +30,7 @@ def compute_mahalanobis(xt, parameters, scratch, mahalanobis):
 
 
 @jit(by_address=True)
-def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
     """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
     accumulate_sum_x(xt, resp, sum_first)
 

@@ -36,7 +36,7 @@ def sum_rows(resp, block_sum):
 
 
 @jit(fastmath=AS_WRITTEN)
-def all_vectors(resp, k, block_sum, active):
+def all_vectors(resp, k, mean_resp, active):
     """`find_active` where finding them would cost more than it saves: write the offsets of all vectors."""
     lanes = simd.LANE_BYTES // resp.itemsize
     count = resp.shape[1] // lanes
@@ -46,13 +46,14 @@ def all_vectors(resp, k, block_sum, active):
 
 
 @jit(fastmath=AS_WRITTEN)
-def find_active(resp, k, block_sum, active):
+def find_active(resp, k, mean_resp, active):
     """Write the offsets of the vectors of resp[k] that count into `active`, and return their number.
 
-    The others hold less than 2^-80 (float32: 2^-40) of the component's sum each: 512 of them change no digit of a sum
-    of r |x - mean|^2 unless rows lie 500 (float32: 10) standard deviations out, and then the last ones.
+    The others lie under 2^-72 (float32: 2^-35) of the component's mean over the rows of the slot so far. All those of
+    n rows together hold less than 2^-72 (1 + log n) of its sum, in whatever order rows come: this changes no digit of
+    a sum of r |x - mean|^2 unless rows lie 500 (float32: 10) standard deviations out, and then the last ones.
     """
-    limit = block_sum * (2.0**-80 if resp.itemsize == 8 else 2.0**-40)
+    limit = mean_resp * (2.0**-72 if resp.itemsize == 8 else 2.0**-35)
     count = 0
     for p in range(0, resp.shape[1], simd.LANE_BYTES // resp.itemsize):
         active[count] = p

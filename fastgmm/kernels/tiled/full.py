@@ -54,15 +54,15 @@ def _by_width(width):
                 simd.add_sums(outer, sum_outer, d, e)
 
     @jit(by_address=True, fastmath=AS_WRITTEN, name=f"full.accumulate_block_by_{width}")
-    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+    def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
         """Add the moments of `accumulate_moments` of every component.
 
-        resp: (n_components, block); block_sum: (n_components,) its row sums; sum_first: (n_components, n_features);
+        resp: (n_components, block); mean_resp: (n_components,), see `run_slot`; sum_first: (n_components, n_features);
         sum_outer: (n_components, n_features, n_features).
         """
         for k in range(resp.shape[0]):
-            if block_sum[k] > 0:
-                vectors = active[: find_vectors(resp, k, block_sum[k], active)]
+            if mean_resp[k] > 0:
+                vectors = active[: find_vectors(resp, k, mean_resp[k], active)]
                 accumulate_moments(xt, k, parameters.means, resp, vectors, scratch, sum_first, sum_outer[k])
 
     return make_e_step(f"full.by_{width}", no_preparation, compute_distances, 1), accumulate_block

@@ -53,7 +53,7 @@ def _by_width(width):
     accumulate_sum_x = make_sum_x(width)
 
     @jit(by_address=True, name=f"spherical.accumulate_block_by_{width}")
-    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+    def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
         """Add sum_p r x (about the shift) and sum_p r |x - mean|^2 of every component.
 
         resp, mahalanobis: (n_components, block); sum_first: (n_components, n_features); sum_outer: (n_components, 1,
@@ -62,7 +62,7 @@ def _by_width(width):
         accumulate_sum_x(xt, resp, sum_first)
         zero = xt.dtype.type(0)
         for k in range(resp.shape[0]):
-            if block_sum[k] > 0:
+            if mean_resp[k] > 0:
                 r, distance = resp[k], mahalanobis[k]
                 s = zero
                 for p in range(r.shape[0]):

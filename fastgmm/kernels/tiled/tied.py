@@ -33,7 +33,7 @@ def _by_width(width):
             simd.store(y, white, e, 0)
 
     @jit(by_address=True, fastmath=AS_WRITTEN, name=f"tied.accumulate_block_by_{width}")
-    def accumulate_block(xt, resp, block_sum, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
+    def accumulate_block(xt, resp, mean_resp, mahalanobis, active, parameters, scratch, sum_first, sum_outer):
         """Add sum_p r x (about the shift) of every component; sum_outer is left alone."""
         accumulate_sum_x(xt, resp, sum_first)
 
