@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .estimators.gaussian_mixture import GaussianMixture
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
     from .estimators.many_mixtures import ManyMixtures
+    from .estimators.regression import GaussianMixtureRegressor
     from .estimators.standardised import StandardisedMixture
     from .loading import load
     from .model.map_prior import ConjugatePrior
@@ -31,6 +32,7 @@ __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "GaussianMixtureRegressor",
     "ManyMixtures",
     "MixtureOfFactorAnalyzers",
     "StandardisedMixture",

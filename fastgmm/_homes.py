@@ -14,6 +14,7 @@ MODELS = {
 }
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
+    "GaussianMixtureRegressor": "estimators.regression",
     "fit_many": "estimators.fit_many",
     "from_sklearn": "estimators.interop",
     "load": "loading",

@@ -21,7 +21,7 @@ from . import validation as check
 from .estimators.base import MixtureEstimator
 from .images.generator import ImageGenerator
 from .images.output import generated_blocks, open_images_file
-from .model.scoring import BAD_LABEL
+from .model.wrapped import BAD_LABEL
 from .rows.atomic import StrPath
 from .rows.columns import Columns
 from .rows.open import open_source

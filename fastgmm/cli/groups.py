@@ -104,7 +104,7 @@ def apply_by(
 
     Bad rows that are kept have label -2 and density NaN, those of groups without a mixture -1 and NaN.
     """
-    from ..model.scoring import BAD_LABEL
+    from ..model.wrapped import BAD_LABEL
 
     source, groups = open_grouped_rows(data, by, reading, reading.on_bad, many.feature_names_in_)
     check_not_input(output, source.files)

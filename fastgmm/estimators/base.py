@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..model.far import NonFiniteRowsError
-from ..model.scoring import Density, KeptBad, filled, scored, totalled
+from ..model.scoring import Density, filled, scored, totalled
+from ..model.wrapped import KeptBad
 from ..rows.frames import has_equal_names
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, check_sample_weight, in_units, raise_nonfinite, weight_unit
+from .conditioning import Askable
 from .saving import Saveable
 from .sklearn_base import NotFittedError, check_feature_names, check_n_features, compare_names
 
 FILLS = ("mean", "sample")
 
 
-class MixtureEstimator(Saveable):
+class MixtureEstimator(Askable, Saveable):
     """What every mixture estimator does alike: read rows, predict, score, sample, impute.
 
     What is asked of rows is asked of the fitted `Density`, part by part, wherever the rows are.

@@ -13,6 +13,7 @@ __all__ = [
     "DensityMixin",
     "InvalidParameterError",
     "NotFittedError",
+    "RegressorMixin",
     "check_feature_names",
     "check_n_features",
     "compare_names",
@@ -31,7 +32,7 @@ def compare_names(estimator: Any, names: list[str], *, reset: bool) -> None:
 
 
 try:
-    from sklearn.base import BaseEstimator, DensityMixin
+    from sklearn.base import BaseEstimator, DensityMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
     from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
     from sklearn.utils._param_validation import InvalidParameterError as _SklearnInvalidParameterError
@@ -41,6 +42,19 @@ except ImportError:
 
     class DensityMixin:
         """Stands in for scikit-learn's marker class."""
+
+    class RegressorMixin:
+        """Stands in for scikit-learn's: the coefficient of determination."""
+
+        predict: Any
+
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+            """Return R^2 of `predict(X)`, the mean over outputs."""
+            y = np.asarray(y, np.float64).reshape(len(y), -1)
+            weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+            left = weight @ (y - np.asarray(self.predict(X)).reshape(y.shape)) ** 2
+            whole = weight @ (y - np.average(y, axis=0, weights=weight)) ** 2
+            return float(np.mean(1.0 - left / whole))
 
     class BaseEstimator:
         """Parameters as scikit-learn's base class handles them: read from the signature of `__init__`."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._homes import MODELS, find
 from ..distributed.sources import distribute_if_asked
-from ..model.scoring import Rescaled
+from ..model.wrapped import Rescaled
 from ..representation.scaling import Standardisation
 from ..representation.transformed import TransformedSource
 from ..rows.atomic import StrPath

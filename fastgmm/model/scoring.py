@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ..representation.scaling import Standardisation
 from ..rows.source import Source, blocks, sums_to_finite
 from ..validation import generator_from
 from . import sampling
 from .bridge import MixtureKernels
+from .conditioning import Conditionals, as_parameters, conditionals_of, mixture_given, posterior_weights
 from .covariance import STRUCTURES, covariances_of
 from .far import NonFiniteRowsError
 from .missing import impute, marginal, score_missing, with_covariances
@@ -28,8 +28,6 @@ from .sampling import Draws
 
 BLOCK_BYTES = 2**24  # of rows that are looked at and scored together
 GAPS_ROWS = 2**18  # of rows with gaps: the algebra of every pattern of gaps is done once for all of them
-BAD_LABEL = -2  # of rows that could not be read
-RESCALED_BYTES = 2**26  # of rows of which a copy is made
 
 Index = NDArray[np.int64]
 Scorer = Callable[..., None]
@@ -79,6 +77,18 @@ class Density(ABC):
     @abstractmethod
     def marginal(self, columns: Index) -> "Density":
         """The density of these columns."""
+
+    @abstractmethod
+    def conditionals(self, given: Index, wanted: Index) -> Conditionals:
+        """The density of the wanted columns for each row of the given ones, the noise of outliers left out."""
+
+    @abstractmethod
+    def conditioned(self, given: Index, values: Array, wanted: Index) -> "Density":
+        """The density of the wanted columns where the given ones have these values."""
+
+    @abstractmethod
+    def given(self, matrix: Array, values: Array, noise: Array, wanted: Index) -> "Density":
+        """The density of the wanted columns given matrix x + e = values, e ~ N(0, noise); `DeterminedError`."""
 
     @abstractmethod
     def gaussians(self) -> Gaussians:
@@ -142,57 +152,6 @@ def filled(part: Source, density: Density, filler: str, seed: list[int] | None, 
         draws = None if seed is None else Draws(seed, numbers[rows])
         out[rows] = fill(block, draws)
     return out
-
-
-@dataclass(frozen=True)
-class KeptBad(Density):
-    """A density of rows among which some are bad: these are labelled BAD_LABEL, and what else is said of them is NaN.
-
-    Attributes
-    ----------
-    density : Density
-    gaps : bool
-        Whether NaN is a missing value; infinities are bad in any case.
-    """
-
-    density: Density
-    gaps: bool
-
-    @property
-    def n_components(self) -> int:
-        return self.density.n_components
-
-    def rows_together(self, part: Source, filling: bool = False) -> int:
-        return max(super().rows_together(part), GAPS_ROWS if self.gaps else 0)
-
-    def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        score_good = self.density.scorer(dtype)
-
-        def score(block: NDArray[Any], **outputs: NDArray[Any]) -> None:
-            if sums_to_finite(block):
-                score_good(block, **outputs)
-                return
-            bad = (np.isinf(block) if self.gaps else ~np.isfinite(block)).any(axis=1)
-            good = np.ascontiguousarray(block[~bad])
-            parts = {name: np.empty((len(good), *output.shape[1:]), output.dtype) for name, output in outputs.items()}
-            if len(good):
-                score_good(good, **parts)
-            for name, part in parts.items():
-                outputs[name][~bad], outputs[name][bad] = part, BAD_LABEL if name == "labels" else np.nan
-
-        return score
-
-    def imputer(self, dtype: np.dtype[Any]) -> Filler:
-        return self.density.imputer(dtype)
-
-    def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[Array, Index]:
-        return self.density.sample(n_samples, rng)
-
-    def marginal(self, columns: Index) -> "KeptBad":
-        return KeptBad(self.density.marginal(columns), self.gaps)
-
-    def gaussians(self) -> Gaussians:
-        return self.density.gaussians()
 
 
 # What densities have prepared for rows of each precision, for as long as they live; it does not travel with them.
@@ -282,6 +241,48 @@ class GaussianDensity(Density):
     def marginal(self, columns: Index) -> "GaussianDensity":
         return GaussianDensity(marginal(self.drawn, columns), self.gaps)
 
+    def conditionals(self, given: Index, wanted: Index) -> Conditionals:
+        drawn = replace(self.drawn, noise=None)
+        return conditionals_of(GaussianDensity(marginal(drawn, given)), drawn, given, wanted)
+
+    def conditioned(self, given: Index, values: Array, wanted: Index) -> "GaussianDensity":
+        drawn, structure = self.drawn, STRUCTURES[self.parameters.covariance_type]
+        conditionals, seen = self.conditionals(given, wanted), marginal(drawn, given)
+        if structure.is_matrix:
+            left = conditionals.covariances
+            left = left[0] if structure.pools_components else left
+        else:
+            left = structure.marginal(covariances_of(drawn), wanted)
+        weights, means = posterior_weights(seen, values), conditionals.expected(values)
+        parameters = as_parameters(weights, means, left, drawn.covariance_type)
+        if seen.noise is not None:
+            parameters = self._with_noise(parameters, seen, values, wanted)
+        return GaussianDensity(parameters, self.gaps)
+
+    def _with_noise(
+        self, parameters: MixtureParameters, seen: MixtureParameters, values: Array, wanted: Index
+    ) -> MixtureParameters:
+        """Add the noise, which is uniform over the wanted columns of its box, or impossible outside the box."""
+        noise = self.parameters.noise
+        assert noise is not None
+        share = np.zeros((1, len(parameters.weights)))
+        GaussianDensity(seen).scorer(np.dtype(np.float64))(values[None], resp=share)
+        outlier = max(0.0, 1.0 - float(share.sum()))
+        bounds = np.ascontiguousarray(noise.bounds[:, wanted])
+        return replace(
+            parameters,
+            weights=parameters.weights * (1.0 - outlier),
+            noise=UniformNoise(outlier, bounds),
+        )
+
+    def given(self, matrix: Array, values: Array, noise: Array, wanted: Index) -> "GaussianDensity":
+        if self.parameters.noise is not None:
+            raise ValueError(
+                "given is not for mixtures with a noise component: what is uniform over a box is not where a linear "
+                "map of the columns is known. Use condition, or a mixture fitted without noise."
+            )
+        return GaussianDensity(mixture_given(self.drawn, matrix, values, noise, wanted), self.gaps)
+
     def gaussians(self) -> Gaussians:
         drawn = self.drawn
         n_components, n_features = drawn.means.shape
@@ -315,60 +316,3 @@ class GaussianDensity(Density):
             without.scorer(block.dtype)(block[index], **parts)
             for name, part in parts.items():
                 outputs[name][index] = part
-
-
-@dataclass(frozen=True)
-class Rescaled(Density):
-    """A density of standardised rows as one of the rows themselves.
-
-    Attributes
-    ----------
-    density : Density
-        Of what `standardisation` makes of rows.
-    standardisation : Standardisation
-    """
-
-    density: Density
-    standardisation: Standardisation
-
-    @property
-    def n_components(self) -> int:
-        return self.density.n_components
-
-    def rows_together(self, part: Source, filling: bool = False) -> int:
-        most = max(1024, RESCALED_BYTES // (part.n_features * part.dtype.itemsize))
-        return min(most, self.density.rows_together(part, filling))
-
-    def scorer(self, dtype: np.dtype[Any]) -> Scorer:
-        score_standardised = self.density.scorer(dtype)
-
-        def score(block: NDArray[Any], **outputs: NDArray[Any]) -> None:
-            score_standardised(self.standardisation.transform(block), **outputs)
-            if "log_prob_norm" in outputs:
-                outputs["log_prob_norm"] += self.standardisation.log_abs_det_of_values(block)
-
-        return score
-
-    def imputer(self, dtype: np.dtype[Any]) -> Filler:
-        """See `Density`; values that are there stay as they are."""
-        fill_standardised = self.density.imputer(dtype)
-
-        def fill(block: NDArray[Any], draws: Draws | None) -> NDArray[Any]:
-            rows = fill_standardised(self.standardisation.transform(block), draws)
-            return np.where(np.isnan(block), self.standardisation.inverse_transform(rows), block)
-
-        return fill
-
-    def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[Array, Index]:
-        rows, labels = self.density.sample(n_samples, rng)
-        return self.standardisation.inverse_transform(rows), labels
-
-    def marginal(self, columns: Index) -> "Rescaled":
-        return Rescaled(self.density.marginal(columns), self.standardisation.of_columns(columns))
-
-    def gaussians(self) -> Gaussians:
-        inner, mean, scale = self.density.gaussians(), self.standardisation.mean_, self.standardisation.scale_
-        noise = inner.noise
-        if noise is not None:
-            noise = replace(noise, bounds=mean + scale * noise.bounds)
-        return Gaussians(inner.weights, mean + scale * inner.means, inner.covariances * np.outer(scale, scale), noise)

@@ -109,6 +109,29 @@ def filled(rows: NDArray[Any], fill: Array) -> NDArray[Any]:
     return np.where(np.isnan(rows), fill.astype(rows.dtype), rows)
 
 
+class ChosenColumns(WrappedSource):
+    """Columns of a source, in an order of their own.
+
+    Parameters
+    ----------
+    source : Source
+    columns : ndarray of int
+    """
+
+    def __init__(self, source: Source, columns: NDArray[np.int64]) -> None:
+        super().__init__(source)
+        self._columns, self.n_features = columns, len(columns)
+        self.dtype, self.input_dtype = source.dtype, source.input_dtype
+        self.names = None if source.names is None else [source.names[column] for column in columns]
+
+    def read_as(self, dtype: Any) -> "ChosenColumns":
+        """Return the same rows in this precision."""
+        return ChosenColumns(self._source.read_as(dtype), self._columns)
+
+    def _made_of(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(rows[:, self._columns])
+
+
 class LeadingColumns(WrappedSource):
     """The rows of a source without its last column, which is read with them and left out.
 

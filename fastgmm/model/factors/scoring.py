@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from .. import sampling
 from ..bridge import MixtureKernels
+from ..conditioning import Conditionals, mixture_given, posterior_weights
 from ..far import NonFiniteRowsError
-from ..parameters import Array
+from ..parameters import Array, MixtureParameters
 from ..sampling import Draws
-from ..scoring import Density, Filler, Gaussians, Index, Scorer
+from ..scoring import Density, Filler, GaussianDensity, Gaussians, Index, Scorer
 from .missing import FactorNumbers, blocks_of, expected_rows, impute_visible, score_visible
 from .parameters import FactorParameters
 
@@ -93,6 +94,40 @@ class FactorDensity(Density):
             self.gaps,
             self.obs_noise,
         )
+
+    def conditionals(self, given: Index, wanted: Index) -> Conditionals:
+        parameters, seen = self.parameters, self.marginal(given).observed
+        slopes, loadings = self._posterior(seen, wanted)
+        noise = parameters.noise_variance[:, wanted]
+        covariances = loadings @ np.swapaxes(loadings, 1, 2) + noise[:, :, None] * np.eye(len(wanted))
+        left = np.asarray(np.linalg.cholesky(covariances), np.float64)
+        shift = seen.means.mean(axis=0)
+        intercepts = parameters.means[:, wanted] + np.einsum("kwg,kg->kw", slopes, shift - seen.means)
+        return Conditionals(FactorDensity(seen), shift, intercepts, slopes, left)
+
+    def conditioned(self, given: Index, values: Array, wanted: Index) -> "FactorDensity":
+        seen = self.marginal(given).observed
+        slopes, loadings = self._posterior(seen, wanted)
+        means = self.parameters.means[:, wanted] + np.einsum("kwg,kg->kw", slopes, values - seen.means)
+        noise = np.ascontiguousarray(self.parameters.noise_variance[:, wanted])
+        weights = posterior_weights(seen, values)
+        return FactorDensity(FactorParameters(weights, means, loadings, noise), self.gaps, self.obs_noise)
+
+    def given(self, matrix: Array, values: Array, noise: Array, wanted: Index) -> GaussianDensity:
+        """See `Density`; what is left of the covariances after any evidence but columns has no factors."""
+        whole = self.gaussians()
+        factors = np.swapaxes(np.linalg.inv(np.linalg.cholesky(whole.covariances)), 1, 2)
+        parameters = MixtureParameters(whole.weights, whole.means, factors, "full", whole.covariances)
+        return GaussianDensity(mixture_given(parameters, matrix, values, noise, wanted), self.gaps)
+
+    def _posterior(self, seen: FactorParameters, wanted: Index) -> tuple[Array, Array]:
+        """Regression of the wanted columns on those seen, and their loadings on what is left of the factors.
+
+        Given x, z ~ N(M^-1 L^T D^-1 (x - mean), M^-1), M = I + L^T D^-1 L = C C^T, of the columns seen.
+        """
+        loadings = self.parameters.loadings[:, wanted] @ np.swapaxes(seen.inverse_cholesky, 1, 2)
+        weighted = np.swapaxes(seen.projection / np.sqrt(seen.noise_variance)[:, :, None], 1, 2)
+        return np.ascontiguousarray(loadings @ weighted), np.ascontiguousarray(loadings)
 
     def gaussians(self) -> Gaussians:
         parameters, loadings = self.parameters, self.parameters.loadings
