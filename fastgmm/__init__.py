@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from .estimators.factor_mixture import MixtureOfFactorAnalyzers
     from .estimators.fit_many import fit_many
     from .estimators.gaussian_mixture import GaussianMixture
+    from .estimators.gaussian_mixture_regressor import GaussianMixtureRegressor
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
+    from .estimators.linear_regressions import MixtureOfLinearRegressions
     from .estimators.many_mixtures import ManyMixtures
-    from .estimators.regression import GaussianMixtureRegressor
     from .estimators.standardised import StandardisedMixture
     from .loading import load
     from .model.map_prior import ConjugatePrior
@@ -35,6 +36,7 @@ __all__ = [
     "GaussianMixtureRegressor",
     "ManyMixtures",
     "MixtureOfFactorAnalyzers",
+    "MixtureOfLinearRegressions",
     "StandardisedMixture",
     "__version__",
     "batch",

@@ -14,7 +14,8 @@ MODELS = {
 }
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
-    "GaussianMixtureRegressor": "estimators.regression",
+    "GaussianMixtureRegressor": "estimators.gaussian_mixture_regressor",
+    "MixtureOfLinearRegressions": "estimators.linear_regressions",
     "fit_many": "estimators.fit_many",
     "from_sklearn": "estimators.interop",
     "load": "loading",

@@ -41,7 +41,7 @@ class Askable:
         ----------
         columns : sequence of int or str
         """
-        chosen, density = as_columns(self, columns), checked_density(self)
+        density, chosen = checked_density(self), as_columns(self, columns)
         return as_model(self, density.marginal(chosen), chosen)
 
     def condition(self, columns: Columns | Mapping[Any, Any], values: ArrayLike | None = None) -> Any:
@@ -70,7 +70,7 @@ class Askable:
         named: Any = columns
         if isinstance(columns, Mapping):
             named, values = list(columns), np.array(list(columns.values()), np.float64)
-        given, density = as_columns(self, named), checked_density(self)
+        density, given = checked_density(self), as_columns(self, named)
         known = _values(values, len(given), "values")
         wanted = others(self, given)
         with _naming_determined(self, wanted):
@@ -252,8 +252,9 @@ class Conditional:
         names = self._names()
         if source.n_features != len(self.given):
             raise ValueError(f"X has {source.n_features} columns, but {len(self.given)} are given: {self._said()}.")
-        if source.names is not None and names is not None and list(source.names) != list(names):
-            raise ValueError(f"the columns of X must be {list(names)}, in this order, got {list(source.names)}.")
+        found = names_of(X, source)
+        if found is not None and names is not None and found != list(names):
+            raise ValueError(f"the columns of X must be {list(names)}, in this order, got {found}.")
         return source
 
     def _names(self) -> NDArray[Any] | None:
@@ -281,6 +282,12 @@ def checked_density(model: Any) -> Density:
     model._check_is_fitted()
     density: Density = model._density()
     return density
+
+
+def names_of(X: Any, source: Source) -> list[str] | None:
+    """Names of the columns of a source, or of the frame that it was made of if all are texts."""
+    names = list(source.names if source.names is not None else getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def _width(model: Any) -> int:
@@ -388,7 +395,7 @@ def as_model(model: Any, density: Density, columns: Index) -> Any:
         drawn = density.drawn
         if drawn.noise is not None:
             shared["noise"] = drawn.noise.bounds
-        missing = "em" if density.gaps else None
+        missing = "em" if density.gaps else "raise"
         made = find("GaussianMixture")(
             len(drawn.weights), covariance_type=drawn.covariance_type, missing=missing, **shared
         )
