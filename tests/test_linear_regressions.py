@@ -175,15 +175,14 @@ def test_weights_are_repeated_rows(lines):
 def test_an_affine_change_of_the_columns_changes_the_coefficients_alike(lines):
     X, y = lines[:2]
     plain = MixtureOfLinearRegressions(3, random_state=0, tol=1e-12, max_iter=3000).fit(X, y)
-    moved = MixtureOfLinearRegressions(3, random_state=0, tol=1e-12, max_iter=3000).fit(
-        X * [2.0, -5.0] + 1e4, 10 * y - 7
-    )
+    other = X * [2.0, -5.0] + 1e4
+    moved = MixtureOfLinearRegressions(3, random_state=0, tol=1e-12, max_iter=3000).fit(other, 10 * y - 7)
     np.testing.assert_allclose(moved.coef_ * [2.0, -5.0] / 10, plain.coef_, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(moved.predict(X * [2.0, -5.0] + 1e4), 10 * plain.predict(X) - 7, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(moved.predict(other), 10 * plain.predict(X) - 7, rtol=1e-5, atol=1e-4)
 
 
 def test_options(lines):
-    X, y, line, slopes = lines
+    X, y = lines[:2]
     equal = MixtureOfLinearRegressions(3, weights="equal", random_state=0).fit(X, y)
     np.testing.assert_allclose(equal.component_proba(X[:1]), 1 / 3, rtol=1e-12)
     given = MixtureOfLinearRegressions(3, weights=[0.5, 0.3, 0.2], random_state=0).fit(X, y)

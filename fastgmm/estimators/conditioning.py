@@ -221,7 +221,7 @@ class Conditional:
         shape = (source.n_samples, len(self.wanted))
         if target.shape != shape or not np.isfinite(target).all():
             raise ValueError(f"Y must be finite and of shape {shape}, got shape {np.shape(Y)}.")
-        return self._ask(source, "log_density", target=target)
+        return self._ask(source, "log_density", target=target, checked=True)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the components given X, (n_samples, n_components)."""
@@ -265,8 +265,10 @@ class Conditional:
         names = self._names()
         return str((self.given if names is None else names).tolist()) if self.given is not None else "all"
 
-    def _ask(self, X: Any, question: str, option: Any = None, target: Array | None = None) -> Array:
-        source = X if isinstance(X, Source) else self._source(X)
+    def _ask(
+        self, X: Any, question: str, option: Any = None, target: Array | None = None, checked: bool = False
+    ) -> Array:
+        source = X if checked else self._source(X)
         numbers, ask = range(source.n_samples), answered_by_gaps if self.given is None else answered
         with thread_limit(self.model._setting("n_jobs")):
             try:

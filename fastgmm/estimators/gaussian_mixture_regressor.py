@@ -138,7 +138,7 @@ class GaussianMixtureRegressor(MixtureRegressor):
     @property
     def _may_miss(self) -> bool:  # type: ignore[override]
         mixture = getattr(self, "mixture_", self.mixture)
-        return bool(self.missing == "em" if mixture is None else mixture._may_miss)
+        return bool(self.missing == "em" if mixture is None else getattr(mixture, "_may_miss", False))
 
     def _joint_mixture(self) -> Any:
         """An unfitted mixture for the joint rows."""

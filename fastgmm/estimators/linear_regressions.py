@@ -68,8 +68,9 @@ class MixtureOfLinearRegressions(MixtureRegressor):
     alpha : float, default=0.0
         Ridge penalty on the slopes: that of so many more rows of each component, in units of the features' variances.
     fit_intercept : bool, default=True
-    fixed : array-like of shape (n_components, n_features + 1) or (n_components, n_outputs, n_features + 1), default=None
-        Coefficients that are known, the intercept first; NaN where they are not.
+    fixed : array-like of shape (n_components, n_features + 1), default=None
+        Coefficients that are known, the intercept first; NaN where they are not. (n_components, n_outputs,
+        n_features + 1) for several targets.
     hard : bool, default=False
         Whether a row counts for its most probable component alone (classification EM), as by indicators.
     noise_floor : float, default=1e-6
@@ -193,7 +194,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         self._set_attributes(single)
         return self
 
-    def predict_proba(self, X: Any, y: ArrayLike | None = None) -> Array:
+    def component_proba(self, X: Any, y: ArrayLike | None = None) -> Array:
         """Probabilities of the components, (n_samples, n_components): given the features, or with y given both."""
         source = self._rows(X)
         if y is None:
@@ -202,7 +203,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
 
     def predict_component(self, X: Any, y: ArrayLike) -> Index:
         """The most probable component of each row, (n_samples,)."""
-        return np.argmax(self.predict_proba(X, y), axis=1)
+        return np.argmax(self.component_proba(X, y), axis=1)
 
     def _run(self, source: Source, weight: Array | None, labels: Index | None, n_outputs: int) -> None:
         """Set what a fit finds."""
@@ -300,12 +301,11 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         if fixed.shape != expected or np.isinf(fixed).any():
             raise ValueError(f"fixed must have shape {expected}, without infinities, got shape {np.shape(self.fixed)}.")
         slopes, held = fixed[:, :, 1:], ~np.isnan(fixed[:, :, 0])
-        if (held & np.isnan(slopes).any(axis=2)).any():
-            if np.any(shift):
-                raise ValueError(
-                    "fixed holds an intercept whose slopes are free, which is for features of mean 0 alone; hold the "
-                    "slopes too, or set fit_intercept=False on rows that are shifted by the intercept."
-                )
+        if (held & np.isnan(slopes).any(axis=2)).any() and np.any(shift):
+            raise ValueError(
+                "fixed holds an intercept whose slopes are free, which is for features of mean 0 alone; hold the slopes "
+                "too, or set fit_intercept=False on rows that are shifted by the intercept."
+            )
         moved = np.nan_to_num(slopes) @ shift[:n_features] - shift[n_features:]
         fixed[:, :, 0] = np.where(held, fixed[:, :, 0] + moved, np.nan)
         return fixed

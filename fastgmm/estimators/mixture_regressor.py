@@ -73,7 +73,7 @@ class MixtureRegressor(RegressorMixin, BaseEstimator):
 
     def _ask(self, source: Source, question: str, option: Any = None) -> Array:
         """What is said of the targets, (n_samples, n_outputs[, ...])."""
-        return self._conditional()._ask(source, question, option)
+        return self._conditional()._ask(source, question, option, checked=True)
 
     def _setting(self, name: str) -> Any:
         return getattr(self, name)

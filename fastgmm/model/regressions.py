@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 from ..rows.source import Source, blocks
 from .conditioning import Conditionals
+from .far import NonFiniteRowsError
 from .parameters import TINY, Array
 
 BLOCK_ROWS = 2**18  # of rows that a call sees, so that sums do not depend on how a file is cut
@@ -24,7 +25,7 @@ GATE_RIDGE = 1e-6  # of the rows' weight: coefficients of a gate that separates 
 
 @dataclass(frozen=True, eq=False)
 class LinearParameters:
-    """Component k, with probability softmax(gates (1, x - shift)): y ~ N(coefficients[k] (1, x - shift), covariances[k]).
+    """With probability softmax(gates (1, x - shift)), y ~ N(coefficients[k] (1, x - shift), covariances[k]).
 
     Attributes
     ----------
@@ -243,6 +244,8 @@ class Gate:
         gates, shift = self.parameters.gates, self.parameters.shift[: self.parameters.n_features]
 
         def score(X: Array, **outputs: Array) -> None:
+            if not np.isfinite(X).all():
+                raise NonFiniteRowsError
             values = log_softmax(gates[:, 0] + (X - shift) @ gates[:, 1:].T, axis=1)
             for name, output in outputs.items():
                 output[...] = np.exp(values) if name == "resp" else values
