@@ -15,7 +15,7 @@ import pytest
 import sklearn.mixture
 
 import fastgmm
-from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, StandardisedMixture, exceptions
+from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, MixtureOfLinearRegressions, StandardisedMixture, exceptions
 from fastgmm.images import ImageGenerator, read_images
 from fastgmm.kernels import _compile
 from tests.conftest import read_only
@@ -81,6 +81,11 @@ CASES = {
         None,
         lambda X: BayesianGaussianMixture().fit(np.c_[X, np.ones(300)]),
         "ConstantColumnWarning",
+    ),
+    "unfinished regressions": (
+        None,
+        lambda X: MixtureOfLinearRegressions(2, max_iter=1, n_init=1, random_state=0).fit(X[:, :1], X[:, 1]),
+        "ConvergenceWarning",
     ),
     "constant, factors": (
         None,

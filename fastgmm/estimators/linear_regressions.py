@@ -303,8 +303,8 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         slopes, held = fixed[:, :, 1:], ~np.isnan(fixed[:, :, 0])
         if (held & np.isnan(slopes).any(axis=2)).any() and np.any(shift):
             raise ValueError(
-                "fixed holds an intercept whose slopes are free, which is for features of mean 0 alone; hold the slopes "
-                "too, or set fit_intercept=False on rows that are shifted by the intercept."
+                "fixed holds an intercept whose slopes are free, which is for features of mean 0 alone; hold the "
+                "slopes too, or set fit_intercept=False on rows that are shifted by the intercept."
             )
         moved = np.nan_to_num(slopes) @ shift[:n_features] - shift[n_features:]
         fixed[:, :, 0] = np.where(held, fixed[:, :, 0] + moved, np.nan)

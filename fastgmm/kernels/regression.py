@@ -2,6 +2,8 @@
 
 import math
 
+from numba.extending import register_jitable
+
 from ._compile import FASTMATH, jit
 from .calls import array_at
 from .elementary import exp, log
@@ -33,7 +35,7 @@ def regress_slot(arguments, slot, workspace):
     shift, coefficients, factors, log_norm, gates = parameters
     (log_likelihood, moments, gate_sums), (resp, log_density) = sums_of_slots, outputs
     n_rows, n_columns = rows.shape
-    n_components, n_outputs, n_inputs = coefficients.shape
+    n_components, n_outputs, _ = coefficients.shape
     v = array_at(workspace, 0, (n_columns + 1, ROWS), rows)
     share = array_at(workspace, 8 * ROWS * (n_columns + 1), (n_components, ROWS), rows)
     residual = array_at(workspace, 8 * ROWS * (n_columns + 1 + n_components), (n_outputs, ROWS), rows)
@@ -42,93 +44,128 @@ def regress_slot(arguments, slot, workspace):
     lower, upper = slot_bounds(-(-n_rows // ROWS), n_slots, slot)
     for first in range(lower * ROWS, min(upper * ROWS, n_rows), ROWS):
         count = min(ROWS, n_rows - first)
-        for p in range(ROWS):
-            v[0, p] = 1.0
-            weight[p] = 0.0
-            peak[p] = -math.inf
-            total[p] = gate_total[p] = 0.0
-        for p in range(count):
-            weight[p] = sample_weight[first + p] if sample_weight.shape[0] > 0 else 1.0
-        for d in range(n_columns):
-            for p in range(ROWS):
-                v[1 + d, p] = rows[first + p, d] - shift[d] if p < count else 0.0
+        load_rows(rows, sample_weight, first, count, shift, v, weight)
         for k in range(n_components):
-            out = share[k]
+            score_rows(v, coefficients[k], factors[k], log_norm[k], residual, share[k])
             for p in range(ROWS):
-                out[p] = 0.0
-            for e in range(n_outputs):
-                r, b, y = residual[e], coefficients[k, e], v[n_inputs + e]
-                for p in range(ROWS):
-                    r[p] = y[p]
-                for d in range(n_inputs):
-                    x, slope = v[d], b[d]
-                    for p in range(ROWS):
-                        r[p] -= slope * x[p]
-            for e in range(n_outputs):
-                for p in range(ROWS):
-                    s = 0.0
-                    for d in range(e + 1):
-                        s += factors[k, d, e] * residual[d, p]
-                    out[p] -= 0.5 * s * s
-            for p in range(ROWS):
-                out[p] += log_norm[k]
-            if not depends:
-                for p in range(ROWS):
-                    out[p] += gates[k, 0]
+                share[k, p] += 0.0 if depends else gates[k, 0]
         if depends:
             gate_rows(v, gates, share, peak, total, gate_total)
         if labels.shape[0] > 0:
-            for p in range(count):
-                known = labels[first + p]
-                for k in range(n_components):
-                    if known >= 0 and k != known:
-                        share[k, p] = -math.inf
+            keep_known(labels, first, count, share)
+        exponentiate(share, peak, total)
         for p in range(ROWS):
-            peak[p] = -math.inf
-            total[p] = 0.0
-        for k in range(n_components):
-            for p in range(ROWS):
-                peak[p] = max(peak[p], share[k, p])
-        for p in range(ROWS):
-            if not peak[p] > -1e300:
-                peak[p] = -1e300
-        for k in range(n_components):
-            out = share[k]
-            for p in range(ROWS):
-                out[p] = exp(out[p] - peak[p])
-                total[p] += out[p]
-        s = 0.0
+            peak[p] += log(total[p])
         for p in range(count):
-            value = peak[p] + log(total[p])
-            s += weight[p] * value
-            if log_density.shape[0] > 0:
-                log_density[first + p] = value
-        log_likelihood[slot] += s
-        for p in range(ROWS):
-            total[p] = weight[p] / total[p]
-        if hard:
-            harden(share, total, weight)
-        if resp.shape[0] > 0:
+            log_likelihood[slot] += weight[p] * peak[p]
+        if log_density.shape[0] > 0:
             for p in range(count):
-                for k in range(n_components):
-                    resp[first + p, k] = share[k, p] * total[p] / weight[p] if weight[p] > 0 else 0.0
+                log_density[first + p] = peak[p]
+        for p in range(ROWS):
+            total[p] = 1.0 / total[p]
+        if resp.shape[0] > 0:
+            for k in range(n_components):
+                for p in range(count):
+                    resp[first + p, k] = share[k, p] * total[p]
         if moments.shape[1] == 0:
             continue
+        for p in range(ROWS):
+            total[p] *= weight[p]
+        if hard:
+            harden(share, total, weight)
         for k in range(n_components):
-            r, sums = share[k], moments[slot, k]
             for p in range(ROWS):
-                r[p] *= total[p]
-            for a in range(n_columns + 1):
-                left = v[a]
-                for p in range(ROWS):
-                    peak[p] = r[p] * left[p]
-                for b in range(a + 1):
-                    right, s = v[b], 0.0
-                    for p in range(ROWS):
-                        s += peak[p] * right[p]
-                    sums[a, b] += s
+                share[k, p] *= total[p]
+            add_moments(v, share[k], peak, moments[slot, k])
         if depends:
             add_gates(v, gates, share, weight, peak, gate_total, gate_sums[slot])
+
+
+@register_jitable
+def load_rows(rows, sample_weight, first, count, shift, v, weight):
+    """V = (1, row - shift) of the rows from `first` on, points as the vector lane, and their weights; 0 beyond them."""
+    for p in range(ROWS):
+        v[0, p] = 1.0
+        weight[p] = 1.0 if p < count else 0.0
+    if sample_weight.shape[0] > 0:
+        for p in range(count):
+            weight[p] = sample_weight[first + p]
+    for d in range(rows.shape[1]):
+        centre, out = shift[d], v[1 + d]
+        for p in range(count):
+            out[p] = rows[first + p, d] - centre
+        for p in range(count, ROWS):
+            out[p] = 0.0
+
+
+@jit(fastmath=FASTMATH)
+def score_rows(v, coefficients, factor, log_norm, residual, out):
+    """out[p] = log N(y; B (1, x), S); residual (n_outputs, ROWS) is overwritten."""
+    n_outputs, n_inputs = coefficients.shape
+    for e in range(n_outputs):
+        r, y = residual[e], v[n_inputs + e]
+        for p in range(ROWS):
+            r[p] = y[p]
+        for d in range(n_inputs):
+            x, slope = v[d], coefficients[e, d]
+            for p in range(ROWS):
+                r[p] -= slope * x[p]
+    for p in range(ROWS):
+        out[p] = log_norm
+    for e in range(n_outputs):
+        if e == 0:
+            r, scale = residual[0], factor[0, 0]
+            for p in range(ROWS):
+                s = scale * r[p]
+                out[p] -= 0.5 * s * s
+        else:
+            for p in range(ROWS):
+                s = 0.0
+                for d in range(e + 1):
+                    s += factor[d, e] * residual[d, p]
+                out[p] -= 0.5 * s * s
+
+
+@register_jitable
+def keep_known(labels, first, count, share):
+    """Share = -inf for all components but the known one of a row."""
+    for p in range(count):
+        known = labels[first + p]
+        for k in range(share.shape[0]):
+            if known >= 0 and k != known:
+                share[k, p] = -math.inf
+
+
+@jit(fastmath=FASTMATH)
+def exponentiate(share, peak, total):
+    """Peak = the largest of share's log-probabilities, share = exp(share - peak), total = their sum."""
+    for p in range(ROWS):
+        peak[p] = -1e300
+        total[p] = 0.0
+    for k in range(share.shape[0]):
+        values = share[k]
+        for p in range(ROWS):
+            peak[p] = values[p] if values[p] > peak[p] else peak[p]
+    for k in range(share.shape[0]):
+        values = share[k]
+        for p in range(ROWS):
+            value = exp(values[p] - peak[p])
+            values[p] = value
+            total[p] += value
+
+
+@jit(fastmath=FASTMATH)
+def add_moments(v, resp, spare, sums):
+    """sums[a, b] += sum_p resp[p] v[a, p] v[b, p] for b <= a."""
+    for a in range(v.shape[0]):
+        left = v[a]
+        for p in range(ROWS):
+            spare[p] = resp[p] * left[p]
+        for b in range(a + 1):
+            right, s = v[b], 0.0
+            for p in range(ROWS):
+                s += spare[p] * right[p]
+            sums[a, b] += s
 
 
 @jit(fastmath=FASTMATH)

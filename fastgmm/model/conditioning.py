@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,23 @@ from .missing import find_patterns
 from .parameters import Array, MixtureParameters
 from .sampling import numbers_of_rows
 
-if TYPE_CHECKING:
-    from .scoring import Density
-
 Index = NDArray[np.int64]
 DETERMINED = 1e-10  # of a column's standard deviation: what is left where the evidence determines it
 BLOCK_NUMBERS = 2**18  # of rows and probabilities that are worked on together: they stay in the cache
+
+
+class Scored(Protocol):
+    """What tells how probable components are given rows."""
+
+    def scorer(self, dtype: np.dtype[Any]) -> Callable[..., None]:
+        """See `Density` in model/scoring.py."""
+
+
+class Answering(Protocol):
+    """A density that says of wanted columns what it can given others."""
+
+    def conditionals(self, given: Index, wanted: Index) -> "Conditionals":
+        """See `Density` in model/scoring.py."""
 
 
 class DeterminedError(ValueError):
@@ -118,13 +129,13 @@ class Conditionals:
         Lower factors of the covariances, which are the same for every row.
     """
 
-    given: "Density"
+    given: "Scored"
     shift: Array
     intercepts: Array
     slopes: Array
     left: Array
 
-    def rescaled(self, given: "Density", scale: Array, mean: Array, wanted_scale: Array, wanted_mean: Array) -> Any:
+    def rescaled(self, given: "Scored", scale: Array, mean: Array, wanted_scale: Array, wanted_mean: Array) -> Any:
         """The same for columns that are mean + scale times these."""
         return Conditionals(
             given,
@@ -257,7 +268,7 @@ def answered(
 
 
 def answered_by_gaps(
-    part: Source, density: "Density", question: str, option: Any, numbers: range, target: None
+    part: Source, density: "Answering", question: str, option: Any, numbers: range, target: None
 ) -> NDArray[Any]:
     """The same where every row wants the columns in which it is NaN: an entry for each of all columns.
 
@@ -288,7 +299,7 @@ def answered_by_gaps(
     return np.concatenate(out)
 
 
-def conditionals_of(given: "Density", parameters: MixtureParameters, columns: Index, wanted: Index) -> Conditionals:
+def conditionals_of(given: Scored, parameters: MixtureParameters, columns: Index, wanted: Index) -> Conditionals:
     """Those of a Gaussian mixture with covariances that are arrays."""
     structure = STRUCTURES[parameters.covariance_type]
     means, covariances = parameters.means, covariances_of(parameters)
@@ -322,16 +333,17 @@ def mixture_given(parameters: MixtureParameters, matrix: Array, values: Array, n
         root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
     lower = np.asarray(np.linalg.cholesky(covariances), np.float64)
     factor = partial_factor(lower, matrix, root, wanted)
-    kind = "tied" if structure.pools_components else "full"
+    shared = structure.pools_components
+    kind = structure.name if shared else "full"
     expected = parameters.means @ matrix.T
     inverse = np.linalg.solve(factor.evidence, np.broadcast_to(np.eye(len(matrix)), factor.evidence.shape))
     upper = np.swapaxes(inverse, 1, 2)
-    evidence = MixtureParameters(parameters.weights, expected, upper[0] if kind == "tied" else upper, kind)
+    evidence = MixtureParameters(parameters.weights, expected, upper[0] if shared else upper, kind)
     weights = posterior_weights(evidence, values)
     slopes = np.broadcast_to(factor.slopes, (n_components, *factor.slopes.shape[1:]))
     means = parameters.means[:, wanted] + np.einsum("kwm,km->kw", slopes, values - expected)
     left = factor.left @ np.swapaxes(factor.left, 1, 2)
-    return as_parameters(weights, means, left[0] if kind == "tied" else left, kind)
+    return as_parameters(weights, means, left[0] if shared else left, kind)
 
 
 def as_parameters(weights: Array, means: Array, covariances: Array, covariance_type: str) -> MixtureParameters:

@@ -257,7 +257,7 @@ def conditionals_of(parameters: LinearParameters) -> Conditionals:
     """The targets given features."""
     n_features = parameters.n_features
     return Conditionals(
-        Gate(parameters),  # type: ignore[arg-type]  # all that is asked of it
+        Gate(parameters),
         parameters.shift[:n_features],
         parameters.shift[n_features:] + parameters.coefficients[:, :, 0],
         np.ascontiguousarray(parameters.coefficients[:, :, 1:]),

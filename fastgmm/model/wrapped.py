@@ -1,7 +1,7 @@
 """Densities around another: of rows in other units, of rows among which some are bad."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,8 @@ class Rescaled(Density):
 
     def conditionals(self, given: Index, wanted: Index) -> Conditionals:
         inner, mean, scale = self.density.conditionals(given, wanted), self.standardisation.mean_, self._scale
-        seen = Rescaled(inner.given, self.standardisation.of_columns(given)) if len(given) else inner.given
+        given_density = cast(Density, inner.given)  # of columns in their standardised units
+        seen = Rescaled(given_density, self.standardisation.of_columns(given)) if len(given) else given_density
         return inner.rescaled(seen, scale[given], mean[given], scale[wanted], mean[wanted])
 
     def conditioned(self, given: Index, values: Array, wanted: Index) -> "Rescaled":
