@@ -43,10 +43,12 @@ class Components:
 
     @property
     def n_features(self) -> int:
+        """Number of columns."""
         return self.means.shape[1]
 
     @cached_property
     def log_weights(self) -> Array:
+        """Logarithms of the weights."""
         return np.log(self.weights)
 
     @cached_property
@@ -68,6 +70,7 @@ class Components:
 
     @cached_property
     def precisions(self) -> Array:
+        """Inverses of the covariances."""
         return self.upper_precision @ self.upper_precision.mT
 
     @cached_property
