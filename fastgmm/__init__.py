@@ -48,8 +48,8 @@ __all__ = [
 
 
 _MODULES = (
-    *("batch", "callbacks", "datasets", "distributed", "engine", "exceptions", "images", "metrics", "plot"),
-    "representation",
+    *("algebra", "batch", "callbacks", "datasets", "distributed", "engine", "exceptions", "images", "metrics"),
+    *("plot", "representation"),
 )
 
 

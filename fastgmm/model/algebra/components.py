@@ -132,12 +132,12 @@ def from_logs(log_weights: Array, means: Array, covariances: Array) -> Component
 
 def solved(lower: Array, values: Array) -> Array:
     """lower^-1 values for stacks of factors (..., d, d) and vectors (..., d)."""
-    return np.linalg.solve(lower, values[..., None])[..., 0]
+    return np.asarray(np.linalg.solve(lower, values[..., None])[..., 0], np.float64)
 
 
 def log_normal(diff: Array, covariances: Array) -> Array:
     """Log-density at diff (..., d) of normal vectors of mean 0 and covariances (..., d, d)."""
-    lower = np.linalg.cholesky(covariances)
+    lower = np.asarray(np.linalg.cholesky(covariances), np.float64)
     half_log_det = np.log(lower.diagonal(0, -2, -1)).sum(axis=-1)
     distance = (solved(lower, diff) ** 2).sum(axis=-1)
     return -0.5 * (distance + diff.shape[-1] * LOG_2_PI) - half_log_det

@@ -67,7 +67,7 @@ def l2_distance(a: Components, b: Components) -> float:
     covariances = np.concatenate([a.covariances, b.covariances])
     keys = np.concatenate([means, covariances.reshape(len(means), -1)], axis=1)
     _, firsts, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    weights = np.bincount(group.ravel(), signed)
+    weights = np.asarray(np.bincount(group.ravel(), signed), np.float64)
     both = Components(weights, means[firsts], covariances[firsts])
     logs = log_overlaps(both, both)
     present = np.abs(weights) > 0

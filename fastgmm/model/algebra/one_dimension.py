@@ -33,7 +33,7 @@ class Line:
         return replace(self, centres=-self.centres, noise=(weight, -high, -low))
 
     def log_cdf(self, x: Array) -> Array:
-        """log P(X <= x), (n,)."""
+        """Log P(X <= x), (n,)."""
         out = np.empty(len(x))
         weight, low, high = self.noise
         for rows in blocks_of(x, len(self.centres)):

@@ -14,7 +14,7 @@ from .truncated import log_mass
 
 
 def box_parts(mixture: Components, low: Array, high: Array) -> tuple[Array, Array, list[Tilted]]:
-    """Log-probability of the box under each component with its relative error; how to draw where there are correlations.
+    """Log-probability of the box under each component, its relative error, and the parts where there are correlations.
 
     Exact to rounding without correlations, where the list is empty.
     """

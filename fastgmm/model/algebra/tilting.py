@@ -13,7 +13,7 @@ from scipy.optimize import root
 
 from ..parameters import Array
 from .components import LOG_2_PI
-from .truncated import log_mass, log_uniform, truncated_normal
+from .truncated import log_mass, truncated_normal
 
 N_SHIFTS = 16
 N_POINTS = 4093  # of the lattice, a prime
@@ -25,7 +25,7 @@ class Tilted:
 
     Attributes
     ----------
-    order : ndarray of shape (n_features,)
+    order : tuple of int
         Columns, in the order in which they are drawn: the improbable ones first.
     mean : ndarray of shape (n_features,)
     diagonal : ndarray of shape (n_features,)
@@ -39,7 +39,7 @@ class Tilted:
         psi*
     """
 
-    order: Array
+    order: tuple[int, ...]
     mean: Array
     diagonal: Array
     strict: Array
@@ -51,7 +51,7 @@ class Tilted:
     def draw(self, log_u: Array, log_rest: Array) -> tuple[Array, Array]:
         """Rows (n_rows, n_features) in standard coordinates, and psi of each; logs of uniform numbers u and 1 - u."""
         z, psi = np.zeros(log_u.shape), np.zeros(len(log_u))
-        for i in range(z.shape[1]):
+        for i in range(len(self.mean)):
             shift = self.mu[i] + (z[:, :i] * self.strict[i, :i]).sum(axis=1)
             low, high = self.low[i] - shift, self.high[i] - shift
             own = truncated_normal(log_u[:, i], log_rest[:, i], low, high)
@@ -62,7 +62,7 @@ class Tilted:
     def rows(self, z: Array) -> Array:
         """Rows of the component's own columns."""
         out = np.empty_like(z)
-        for i, column in enumerate(self.order.astype(int)):
+        for i, column in enumerate(self.order):
             out[:, column] = z[:, i] + (z[:, :i] * self.strict[i, :i]).sum(axis=1)
             out[:, column] = self.mean[i] + self.diagonal[i] * out[:, column]
         return out
@@ -70,13 +70,18 @@ class Tilted:
     def log_probability(self) -> tuple[float, float]:
         """Log of the probability of the box, and its relative standard error, by a shifted lattice; no chance."""
         d = len(self.mean)
-        # Korobov's lattice with the tent transform; the last coordinate's number does not change psi.
-        steps = np.modf(np.outer(np.arange(1, N_POINTS + 1), np.sqrt(_primes(d))))[0]
+        # Evenly spaced first coordinates, Richtmyer's sequence for the others, and the tent transform.
+        steps = np.outer(np.arange(N_POINTS), np.concatenate([[1 / N_POINTS], np.sqrt(_primes(d - 1))]))
         shifts = np.random.default_rng(0).random((N_SHIFTS, d))
         means = np.empty(N_SHIFTS)
         for i, shift in enumerate(shifts):
-            u = np.abs(2 * np.modf(steps + shift)[0] - 1).clip(1e-16, 1 - 1e-16)
-            means[i] = np.exp(self.draw(np.log(u), np.log1p(-u))[1] - self.bound).mean()
+            t = np.modf(steps + shift)[0]
+            if d == 2:  # a single integral, which ends smoothly so: 1e-10 instead of 1e-6
+                u, jacobian = t - np.sin(2 * np.pi * t) / (2 * np.pi), 1 - np.cos(2 * np.pi * t[:, 0])
+            else:
+                u, jacobian = np.abs(2 * t - 1), np.ones(N_POINTS)
+            u = u.clip(1e-16, 1 - 1e-16)
+            means[i] = (jacobian * np.exp(self.draw(np.log(u), np.log1p(-u))[1] - self.bound)).mean()
         mean = means.mean()
         error = means.std(ddof=1) / np.sqrt(N_SHIFTS) / mean
         return self.bound + float(np.log(mean)), float(error)
@@ -129,10 +134,11 @@ def tilted(mean: Array, covariance: Array, low: Array, high: Array) -> Tilted:
     diagonal = np.diag(lower).copy()
     strict = lower / diagonal[:, None] - np.eye(len(mean))
     a, b = (low - mean)[order] / diagonal, (high - mean)[order] / diagonal
+    columns = tuple(int(column) for column in order)
     found = _saddle(strict, a, b)
     if found is None:  # without a shift psi is a sum of log-probabilities, at most that of the first
-        return Tilted(order, mean[order], diagonal, strict, a, b, np.zeros(len(mean)), float(log_mass(a[0], b[0])))
+        return Tilted(columns, mean[order], diagonal, strict, a, b, np.zeros(len(mean)), float(log_mass(a[0], b[0])))
     x, mu = found
     shift = mu + strict @ x
     bound = float((log_mass(a - shift, b - shift) + mu * (0.5 * mu - x)).sum())
-    return Tilted(order, mean[order], diagonal, strict, a, b, mu, bound)
+    return Tilted(columns, mean[order], diagonal, strict, a, b, mu, bound)

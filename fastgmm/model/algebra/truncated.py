@@ -58,5 +58,5 @@ def truncated_normal(log_u: Array, log_rest: Array, low: Array, high: Array) -> 
 
 
 def log_uniform(normal: Array) -> tuple[Array, Array]:
-    """log u and log(1 - u) of a uniform number for each standard normal one."""
+    """Log u and log(1 - u) of a uniform number for each standard normal one."""
     return log_ndtr(normal), log_ndtr(-normal)
