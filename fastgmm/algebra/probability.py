@@ -42,8 +42,7 @@ def cdf(mixture: Any, x: ArrayLike, direction: Any = None, *, upper: bool = Fals
     if np.isnan(values).any():
         raise ValueError("x must not be NaN.")
     flat = values.ravel()
-    logs = line.mirrored().log_cdf(-flat) if upper else line.log_cdf(flat)
-    return _shaped(np.minimum(np.exp(logs), 1.0), values)
+    return _shaped(line.mirrored().cdf(-flat) if upper else line.cdf(flat), values)
 
 
 def quantile(mixture: Any, p: ArrayLike, direction: Any = None, *, upper: bool = False) -> Any:

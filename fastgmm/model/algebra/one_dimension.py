@@ -10,6 +10,7 @@ from .components import LOG_2_PI, Components
 from .shape import blocks_of
 
 MAX_STEPS = 2000  # bisections of the widest bracket included
+LOG_HALF = float(np.log(0.5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,13 @@ class Line:
         if weight > 0:
             with np.errstate(divide="ignore"):
                 out = np.logaddexp(out, np.log(weight * np.clip((x - low) / (high - low), 0, 1)))
+        return out
+
+    def cdf(self, x: Array) -> Array:
+        """P(X <= x), (n,); from the nearer tail, so that it ends at 1 to the bit."""
+        logs = self.log_cdf(x)
+        out, large = np.exp(logs), logs > LOG_HALF
+        out[large] = 1 - np.exp(self.mirrored().log_cdf(-x[large]))
         return out
 
     def log_pdf(self, x: Array) -> Array:
