@@ -15,7 +15,7 @@ from ..parameters import Array
 from .components import LOG_2_PI
 from .truncated import log_mass, truncated_normal
 
-N_SHIFTS = 16
+N_SHIFTS = 8
 N_POINTS = 4093  # of the lattice, a prime
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment, linprog
 from ..parameters import Array
 from .components import BLOCK_VALUES, Components, symmetrised
 
+BARYCENTER_TOLERANCE = 1e-13  # of the last step, relative to the factor
 MAX_STEPS = 1000  # of the barycentre of covariances, which converges linearly
 
 
@@ -113,14 +114,18 @@ def gaussian_barycenters(lowers: list[Array], shares: Array) -> Array:
 
     Fixed point of Alvarez-Esteban et al. (2016), which is here the mean of the factors, aligned to the last one.
     """
-    factor = lowers[int(np.argmax(shares))]
+    factors = np.array(lowers[int(np.argmax(shares))])
+    active = np.arange(len(factors))
     for _ in range(MAX_STEPS):
-        new = sum(share * aligned(lower, factor) for share, lower in zip(shares, lowers, strict=True))
-        change = np.sqrt(((new - factor) ** 2).sum(axis=(-2, -1)) / (factor**2).sum(axis=(-2, -1))).max()
-        factor = new
-        if change < 1e-14:
+        old = factors[active]
+        pairs = zip(shares, lowers, strict=True)
+        new = np.asarray(sum(share * aligned(lower[active], old) for share, lower in pairs))
+        factors[active] = new
+        moved = ((new - old) ** 2).sum(axis=(-2, -1)) > BARYCENTER_TOLERANCE**2 * (old**2).sum(axis=(-2, -1))
+        active = active[moved]
+        if len(active) == 0:
             break
-    return np.asarray(factor)
+    return factors
 
 
 def barycenter(mixtures: list[Components], shares: Array) -> Components:

@@ -33,8 +33,10 @@ def log_mass(low: Array, high: Array) -> Array:
         )
         width, middle = b - a, 0.5 * (a + b)
         narrow = np.isfinite(width) & (width * np.maximum(1.0, np.abs(middle)) < NARROW)
-        bend = np.log1p((middle**2 - 1) * width**2 / 24)
-        return np.asarray(np.where(narrow, -0.5 * (middle**2 + LOG_2_PI) + np.log(width) + bend, out))
+        if narrow.any():
+            bend = np.log1p((middle**2 - 1) * width**2 / 24)
+            out = np.where(narrow, -0.5 * (middle**2 + LOG_2_PI) + np.log(width) + bend, out)
+    return np.asarray(out)
 
 
 def truncated_normal(log_u: Array, log_rest: Array, low: Array, high: Array) -> Array:
@@ -46,13 +48,14 @@ def truncated_normal(log_u: Array, log_rest: Array, low: Array, high: Array) -> 
         # The share u above a in the lower tail; for quantiles far above 0 the share 1 - u below b in the upper one.
         from_low = np.logaddexp(log_ndtr(a) + upper, log_ndtr(b) + lower)
         from_high = np.logaddexp(log_ndtr(-a) + upper, log_ndtr(-b) + lower)
-        z = np.where(from_low < from_high, ndtri_exp(from_low), -ndtri_exp(from_high))
+        z = np.copysign(1.0, from_high - from_low) * ndtri_exp(np.minimum(from_low, from_high))
         width, middle = b - a, 0.5 * (a + b)
         narrow = np.isfinite(width) & (width * np.maximum(1.0, np.abs(middle)) < LINEAR)
-        steep = -middle * width
-        u = np.exp(lower)
-        share = np.where(np.abs(steep) < 1e-12, u, np.log1p(u * np.expm1(steep)) / np.where(steep == 0, 1.0, steep))
-        z = np.where(narrow, a + width * share, z)
+        if narrow.any():
+            steep, u = -middle * width, np.exp(lower)
+            rising = np.abs(steep) > 1e-12
+            share = np.where(rising, np.log1p(u * np.expm1(steep)) / np.where(rising, steep, 1.0), u)
+            z = np.where(narrow, a + width * share, z)
     z = np.clip(z, a, b)
     return np.where(mirrored, -z, z)
 
