@@ -398,6 +398,14 @@ def test_modes_of_components_far_from_the_origin_and_between_them():
     assert np.linalg.norm(found, axis=1).min() < 1e-8
 
 
+def test_where_two_modes_become_one_it_is_found():
+    """At two standard deviations the second derivative vanishes there, and steps towards it shrink without end."""
+    mixture = model(Mix(np.array([0.5, 0.5]), np.array([[-1.0], [1.0]]), np.ones((2, 1, 1))))
+    found = algebra.modes(mixture)
+    assert found.shape == (1, 1)
+    assert abs(found[0, 0]) < 1e-3
+
+
 # --- one dimension ---
 
 
@@ -511,6 +519,12 @@ def test_uniform_noise_counts_where_it_can_and_is_refused_elsewhere():
     p = np.array([1e-3, 0.3, 0.999])
     np.testing.assert_allclose(algebra.cdf(mixture, algebra.quantile(mixture, p, 1), 1), p, rtol=1e-12)
     assert algebra.box_probability(mixture, bounds[0], bounds[1]).value == pytest.approx(1.0, abs=1e-9)
+    assert algebra.kl_divergence(mixture, mixture, n_samples=100, random_state=0) == (0.0, 0.0)
+    rows = mixture.sample(2000)[0]
+    assert stats.kstest(algebra.cdf(mixture, rows[:, 0], 0), "uniform").pvalue > 1e-3
+    assert algebra.box_probability(mixture, [1.0, -3.0], [8.0, 2.0]).value == pytest.approx(
+        ((rows > [1, -3]) & (rows < [8, 2])).all(axis=1).mean(), abs=0.04
+    )
     np.testing.assert_allclose(algebra.gradient(mixture, [[15.0, 15.0]]), 0.0, atol=1e-12)
     _, labels = algebra.sample_hdr(mixture, 0.999, 500, 0)
     assert (labels == -1).any()

@@ -9,28 +9,33 @@ from scipy.special import gammaincinv, logsumexp
 from ..parameters import Array
 from .components import BLOCK_VALUES, LOG_2_PI, Components
 from .one_dimension import along
-from .tilting import Tilted, tilted
+from .tilting import tilted
 from .truncated import log_mass
 
+NEGLIGIBLE = 45.0  # nats below the largest bound: of such components the bound itself will do
 
-def box_parts(mixture: Components, low: Array, high: Array) -> tuple[Array, Array, list[Tilted]]:
-    """Log-probability of the box under each component, its relative error, and the parts where there are correlations.
 
-    Exact to rounding without correlations, where the list is empty.
+def _log_box_parts(mixture: Components, low: Array, high: Array) -> tuple[Array, Array]:
+    """Log of each component's weight times its probability of the box, and the relative errors.
+
+    Exact to rounding without correlations.
     """
     scale = np.sqrt(mixture.covariances.diagonal(0, 1, 2))
+    errors = np.zeros(len(scale))
     if mixture.is_diagonal:
         logs = log_mass((low - mixture.means) / scale, (high - mixture.means) / scale).sum(axis=1)
-        return logs, np.zeros(len(logs)), []
+        return mixture.log_weights + logs, errors
     parts = [tilted(mean, cov, low, high) for mean, cov in zip(mixture.means, mixture.covariances, strict=True)]
-    found = [part.log_probability() for part in parts]
-    return np.array([log for log, _ in found]), np.array([error for _, error in found]), parts
+    logs = mixture.log_weights + np.array([part.bound for part in parts])
+    for k in np.flatnonzero(logs > logs.max() - NEGLIGIBLE):
+        log_probability, errors[k] = parts[k].log_probability()
+        logs[k] = mixture.log_weights[k] + log_probability
+    return logs, errors
 
 
 def log_box_probability(mixture: Components, low: Array, high: Array) -> tuple[float, float]:
     """Log-probability of the box, and its relative standard error."""
-    logs, errors, _ = box_parts(mixture, low, high)
-    logs = logs + mixture.log_weights
+    logs, errors = _log_box_parts(mixture, low, high)
     noise = mixture.noise
     if noise is not None and noise.weight > 0:
         start, stop = noise.bounds

@@ -101,7 +101,8 @@ def modes(mixture: Components) -> Array:
         active = active[~done]
         if len(active) == 0:
             break
-    X = np.delete(X, active, axis=0)  # what crawls along a ridge without a maximum
+    if len(active) < len(X):
+        X = np.delete(X, active, axis=0)  # what crawls along a ridge without a maximum, or lies on a saddle
     return _distinct(centred, X) + origin
 
 
