@@ -10,6 +10,7 @@ from .components import LOG_2_PI, Components
 from .shape import blocks_of
 
 MAX_STEPS = 2000  # bisections of the widest bracket included
+EPS = float(np.finfo(np.float64).eps)
 LOG_HALF = float(np.log(0.5))
 
 
@@ -94,9 +95,11 @@ class Line:
                 new = here - miss * np.exp(log_cdf - self.log_pdf(here))
             inside = (new > low[active]) & (new < high[active])
             middle = 0.5 * low[active] + 0.5 * high[active]
-            new = np.where(inside, new, np.where(miss == 0, here, middle))
+            # Below its own rounding the miss says nothing more.
+            settled = np.abs(miss) <= 2 * EPS * np.maximum(1.0, np.abs(log_p[active]))
+            new = np.where(inside, new, np.where(settled, here, middle))
             x[active] = new
-            done = (miss == 0) | (np.abs(new - here) <= np.spacing(np.abs(here)))
+            done = settled | (np.abs(new - here) <= np.spacing(np.abs(here)))
             done |= high[active] - low[active] <= np.spacing(np.abs(middle))
             active = active[~done]
         return x
