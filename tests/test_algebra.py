@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, StandardisedMixture, algebra
-from fastgmm.exceptions import InvalidParameterError, NotFittedError
+from fastgmm.exceptions import InvalidParameterError, NotFittedError, SingularCovarianceError
 from tests import reference_algebra as reference
 from tests.conftest import ROOT
 from tests.reference_algebra import Mix
@@ -499,6 +499,47 @@ def test_every_kind_of_mixture_goes_in(blobs):
         assert same.means_.dtype == np.float64
         assert algebra.transport(mixture, same).distance < 1e-6
         assert algebra.kl_divergence(mixture, same, n_samples=100, random_state=0).value == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_common_offset_of_all_means_costs_no_digits(seed):
+    """Means are multiples of 2^-10 and the offset is 2^27, so that adding it rounds nothing."""
+    p, q = (
+        m._replace(means=np.round(m.means * 1024) / 1024) for m in (random_mix(seed, 2, 4), random_mix(seed + 5, 2, 3))
+    )
+    offset = 2.0**27
+    near = model(p), model(q)
+    far = tuple(model(m._replace(means=m.means + offset)) for m in (p, q))
+    for measure in (
+        algebra.l2_distance,
+        algebra.cauchy_schwarz_divergence,
+        lambda a, b: algebra.transport(a, b).distance,
+        lambda a, b: algebra.product(a, b)[1],
+        lambda a, b: algebra.kl_divergence(a, b, method="variational").value,
+        lambda a, b: algebra.reduce(a, 2, return_bound=True)[1],
+        lambda a, b: algebra.barycenter([a, b]).covariances_.sum(),
+        lambda a, b: algebra.box_probability(a, a.means_.min(axis=0), a.means_.max(axis=0)).value,
+        lambda a, b: algebra.hessian(a, b.means_).sum(),
+        lambda a, b: algebra.cdf(a, b.means_[0, 0], 0),
+    ):
+        assert measure(*far) == pytest.approx(measure(*near), rel=1e-7)
+
+
+def test_a_singular_covariance_is_named():
+    mixture = model(random_mix(1, 2, 2))
+    mixture.covariances_[1] = [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(SingularCovarianceError, match=r"component 1 of a is singular.*reg_covar") as caught:
+        algebra.transport(mixture, model(random_mix(1, 2, 2)))
+    assert caught.value.component == 1
+
+
+def test_modes_of_many_components_are_maxima():
+    """More pairs than are looked between."""
+    mixture = model(random_mix(2, 2, 40))
+    found = algebra.modes(mixture)
+    assert len(found) >= 1
+    assert abs(algebra.gradient(mixture, found)).max() < 1e-8
+    assert np.linalg.eigvalsh(algebra.hessian(mixture, found)).max() < 0
 
 
 def test_components_without_weight_play_no_part():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fastgmm import GaussianMixture, algebra
+from fastgmm.model.algebra import tilting
 from fastgmm.model.algebra.truncated import log_mass, truncated_normal
 from fastgmm.threads import thread_limit
 from tests import reference_algebra as reference
@@ -154,6 +155,18 @@ def test_a_box_far_in_the_tail_is_drawn():
     assert stats.ks_2samp(X[:, 0], X[:, 1]).pvalue > 1e-3
 
 
+def test_without_a_saddle_point_draws_and_probabilities_are_the_same(monkeypatch):
+    """The bound is then looser, and more is refused."""
+    mixture = model(CORRELATED)
+    expected, error = algebra.box_probability(mixture, LOW, HIGH)
+    monkeypatch.setattr(tilting, "_saddle", lambda *arguments: None)
+    value, larger = algebra.box_probability(mixture, LOW, HIGH)
+    assert abs(value - expected) < 5 * (error + larger)
+    X, _ = algebra.sample_box(mixture, LOW, HIGH, N, 0)
+    candidates = reference.draw(CORRELATED, 400_000, 1)
+    assert stats.ks_2samp(X @ DIRECTION, candidates[in_box(candidates)] @ DIRECTION).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("coverage", [0.5, (0.9, 1.0)])
 def test_radii_of_ellipsoids_have_the_truncated_distribution(coverage):
     mixture = model(CORRELATED)
@@ -210,6 +223,7 @@ def test_truncated_quantiles_lie_within_and_have_their_rank(low, log_width, u):
     ("action", "words"),
     [
         (lambda m: algebra.sample_slab(m, 0, 2.0, 1.0), "low must not be above high"),
+        (lambda m: algebra.sample_slab(m, 0, 1e200), "No component has any probability.*Widen the slab"),
         (lambda m: algebra.sample_slab(m, 5, 0.0), "direction 5 is no column"),
         (lambda m: algebra.sample_slab(m, 0, 0.0, n_samples=0), "n_samples must be an int of at least 1"),
         (lambda m: algebra.sample_slab(m, 0, 0.0, first=-1), "first must be an int of at least 0"),
