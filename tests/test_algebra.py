@@ -468,6 +468,7 @@ def test_a_box_in_the_tail_keeps_its_digits():
     mixture = algebra.affine(model(Mix(np.ones(1), np.zeros((1, 2)), np.diag([1.0, 4.0])[None])), turn)
     orthant = algebra.box_probability(mixture, 0.0, np.inf).value
     assert orthant == pytest.approx(0.25 + math.asin(-0.6) / (2 * math.pi), rel=1e-9)
+    assert algebra.box_probability(mixture, 1e6, np.inf) == (0.0, 0.0)
     far = algebra.box_probability(mixture, [40.0, -np.inf], np.inf).value
     assert far == pytest.approx(stats.norm.sf(40 / math.sqrt(5)), rel=1e-9)
 

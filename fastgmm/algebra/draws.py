@@ -220,7 +220,8 @@ def sample_at_distance(
 ) -> Rows:
     """Draw rows whose distance from a target lies between two numbers, exactly; see `sample_within`.
 
-    Raises ValueError where the shell is so thin or improbable that 10,000 attempts at a row fail.
+    Raises ValueError where the shell is so thin, below some thousandths of its radius, or so improbable that 10,000
+    attempts at a row fail.
 
     Examples
     --------

@@ -73,18 +73,22 @@ class Tilted:
         # Evenly spaced first coordinates, Richtmyer's sequence for the others, and the tent transform.
         steps = np.outer(np.arange(N_POINTS), np.concatenate([[1 / N_POINTS], np.sqrt(_primes(d - 1))]))
         shifts = np.random.default_rng(0).random((N_SHIFTS, d))
-        means = np.empty(N_SHIFTS)
+        psi, jacobian = np.empty((N_SHIFTS, N_POINTS)), np.ones((N_SHIFTS, N_POINTS))
         for i, shift in enumerate(shifts):
             t = np.modf(steps + shift)[0]
             if d == 2:  # a single integral, which ends smoothly so: 1e-10 instead of 1e-6
-                u, jacobian = t - np.sin(2 * np.pi * t) / (2 * np.pi), 1 - np.cos(2 * np.pi * t[:, 0])
+                u, jacobian[i] = t - np.sin(2 * np.pi * t) / (2 * np.pi), 1 - np.cos(2 * np.pi * t[:, 0])
             else:
-                u, jacobian = np.abs(2 * t - 1), np.ones(N_POINTS)
+                u = np.abs(2 * t - 1)
             u = u.clip(1e-16, 1 - 1e-16)
-            means[i] = (jacobian * np.exp(self.draw(np.log(u), np.log1p(-u))[1] - self.bound)).mean()
+            psi[i] = self.draw(np.log(u), np.log1p(-u))[1]
+        most = float(psi.max())  # not the bound, which is far above where there is no saddle point
+        if not np.isfinite(most):
+            return -np.inf, 0.0
+        means = (jacobian * np.exp(psi - most)).mean(axis=1)
         mean = means.mean()
         error = means.std(ddof=1) / np.sqrt(N_SHIFTS) / mean
-        return self.bound + float(np.log(mean)), float(error)
+        return most + float(np.log(mean)), float(error)
 
 
 def _primes(n: int) -> Array:
@@ -121,7 +125,7 @@ def _saddle(strict: Array, low: Array, high: Array) -> tuple[Array, Array] | Non
         result = root(gradient, np.zeros(2 * n), jac=True)
     except (ValueError, FloatingPointError):
         return None
-    if not np.isfinite(result.x).all() or not np.abs(result.fun).max() < 1e-7:
+    if not np.isfinite(result.x).all() or not np.abs(result.fun).max() < 1e-7 * (1 + np.abs(result.x).max()):
         return None
     return np.append(result.x[:n], 0.0), np.append(result.x[n:], 0.0)
 
