@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fastgmm import GaussianMixture, algebra
+from fastgmm.algebra._arguments import components_of
 from fastgmm.model.algebra import tilting
+from fastgmm.model.algebra.shells import by_distance, on_spheres
 from fastgmm.model.algebra.truncated import log_mass, truncated_normal
 from fastgmm.threads import thread_limit
 from tests import reference_algebra as reference
@@ -207,6 +209,32 @@ def test_small_balls_in_many_dimensions_are_not_rarer_than_large_ones():
     assert stats.kstest(radius**30, "uniform").pvalue > 1e-3
 
 
+def test_rows_on_a_sphere_are_those_of_ever_thinner_shells():
+    """In two dimensions by the angle, whose density is the mixture's on the circle."""
+    mix = random_mix(11, 2, 3)
+    mixture, centre = model(mix), np.array([0.5, -0.5])
+    X, labels = algebra.sample_at_distance(mixture, centre, 2.0, 2.0, N, 0)
+    np.testing.assert_allclose(np.linalg.norm(X - centre, axis=1), 2.0, rtol=1e-14)
+    angles = np.linspace(-np.pi, np.pi, 20_001)
+    circle = centre + 2 * np.column_stack([np.cos(angles), np.sin(angles)])
+    rank = np.cumsum(reference.density(circle, mix))
+    found = np.arctan2(*(X - centre).T[::-1])
+    assert stats.kstest(np.interp(found, angles, rank / rank[-1]), "uniform").pvalue > 1e-3
+    thin, _ = algebra.sample_at_distance(mixture, centre, 2.0, 2.0 + 1e-9, N, 1)
+    assert stats.ks_2samp(np.arctan2(*(thin - centre).T[::-1]), found).pvalue > 1e-3
+    share = mixture.predict_proba(circle).T @ reference.density(circle, mix)
+    assert stats.chisquare(np.bincount(labels, minlength=3), N * share / share.sum()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("centre", "low"), [([9.0, 1.0], 3.0), ([0.0, 0.0], 6.0), ([1.0, 1.0], 0.5)])
+def test_both_ways_to_fill_a_shell_agree(centre, low):
+    mixture = components_of(model(random_mix(11, 2, 3)))
+    target, unit = np.array(centre), np.array([1.0, 2.0])
+    found = [way(mixture, target, unit, low, low + 0.4).rows([1], 0, 1000)[0] for way in (by_distance, on_spheres)]
+    for column in np.eye(2):
+        assert stats.ks_2samp(found[0] @ column, found[1] @ column).pvalue > 1e-3
+
+
 @settings(max_examples=100)
 @given(st.floats(-40, 40), st.floats(-9, 3), st.floats(0.001, 0.999))
 def test_truncated_quantiles_lie_within_and_have_their_rank(low, log_width, u):
@@ -233,8 +261,12 @@ def test_truncated_quantiles_lie_within_and_have_their_rank(low, log_width, u):
         (lambda m: algebra.sample_near(m, [0.0, 0.0, 0.0], 0.0), "scale must be above 0"),
         (lambda m: algebra.sample_near(m, np.full(3, np.nan), 1.0), "a value in at least one column"),
         (lambda m: algebra.sample_within(m, TARGET, 0.0), "radius must be a finite number above 0"),
-        (lambda m: algebra.sample_at_distance(m, TARGET, 2.0, 1.0), "below high"),
-        (lambda m: algebra.sample_at_distance(m, TARGET, 1.0, 1.0 + 1e-12), "10,000 attempts.*Widen the range"),
+        (lambda m: algebra.sample_at_distance(m, TARGET, 2.0, 1.0), "not above high"),
+        (lambda m: algebra.sample_at_distance(m, [0.0, 0.0, np.nan], 1.0, 1.0), "must be below high"),
+        (
+            lambda m: algebra.sample_at_distance(m, [0.0, 0.0, np.nan], 1.0, 1.0 + 1e-12),
+            "10,000 attempts.*Widen the range",
+        ),
     ],
 )
 def test_bad_input_is_named_with_the_remedy(action, words):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.algebra import constrained
+from ..model.algebra import constrained, shells
 from ..model.algebra.maps import times_normal
 from ._arguments import check_positive, check_share, components_of, direction_of, drawn, vector_of
 from .probability import box_of, hdr_level
@@ -220,8 +220,10 @@ def sample_at_distance(
 ) -> Rows:
     """Draw rows whose distance from a target lies between two numbers, exactly; see `sample_within`.
 
-    Raises ValueError where the shell is so thin, below some thousandths of its radius, or so improbable that 10,000
-    attempts at a row fail.
+    Equal numbers are a sphere, on which rows have the distribution of ever thinner shells. Thin shells are filled from
+    uniform places on them, of which those where the mixture is dense are accepted.
+
+    Raises ValueError where 10,000 attempts at a row fail.
 
     Examples
     --------
@@ -234,9 +236,11 @@ def sample_at_distance(
     components = components_of(mixture)
     centre, unit = _target(target, scale, components.n_features)
     high = check_positive(high, "radius" if low == 0 else "high")
-    if not 0 <= low < high:
-        raise ValueError(f"low must be at least 0 and below high, got {low} and {high}. For one distance give a range.")
-    draw = constrained.in_shell(components, centre, unit, float(low), high)
+    if not 0 <= low <= high:
+        raise ValueError(f"low must be at least 0 and not above high, got {low} and {high}.")
+    if low == high and np.isnan(centre).any():
+        raise ValueError("low must be below high where target leaves columns open. Give a range of distances.")
+    draw = shells.in_shell(components, centre, unit, float(low), high)
     return drawn(draw, n_samples, random_state, first, "Widen the range of distances, or move the target.")
 
 

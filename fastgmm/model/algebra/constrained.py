@@ -13,8 +13,7 @@ from scipy.special import gammaincinv, ndtr
 
 from ..parameters import Array
 from ..sampling import PAGE, numbers_of_rows
-from .components import LOG_2_PI, Components, log_normal
-from .maps import times_normal
+from .components import Components
 from .tilting import tilted
 from .truncated import log_mass, log_uniform, truncated_normal
 
@@ -67,13 +66,13 @@ class Draw:
         return uniform, [np.concatenate([own[i] for _, own in found])[place] for i in range(len(self.widths))]
 
 
-def _chosen(log_weights: Array, uniform: Array) -> Index:
+def chosen(log_weights: Array, uniform: Array) -> Index:
     """A component of each row."""
     cumulative = np.exp(log_weights - log_weights.max()).cumsum()
     return np.minimum(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(cumulative) - 1)
 
 
-def _placed(mixture: Components, labels: Index, z: Array) -> Array:
+def placed(mixture: Components, labels: Index, z: Array) -> Array:
     """Rows mean + L z: no matrix product, whose last bits depend on how many rows it is asked for."""
     from ...kernels import parallel
     from ...kernels.sampling import combine_factors
@@ -94,11 +93,12 @@ def _placed(mixture: Components, labels: Index, z: Array) -> Array:
     return out
 
 
-def _all(rows: Array) -> NDArray[np.bool_]:
+def everything(rows: Array) -> NDArray[np.bool_]:
+    """Accept all rows."""
     return np.ones(len(rows), bool)
 
 
-def plain(mixture: Components, keep: Callable[[Array], NDArray[np.bool_]] = _all) -> Draw:
+def plain(mixture: Components, keep: Callable[[Array], NDArray[np.bool_]] = everything) -> Draw:
     """Rows of the mixture, noise included; of these the ones that `keep` accepts."""
     noise = mixture.noise
     logs = mixture.log_weights
@@ -106,9 +106,9 @@ def plain(mixture: Components, keep: Callable[[Array], NDArray[np.bool_]] = _all
         logs = np.append(logs, np.log(noise.weight) if noise.weight > 0 else -np.inf)
 
     def propose(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
-        labels = _chosen(logs, uniform)
+        labels = chosen(logs, uniform)
         outlier = labels == len(mixture.weights)
-        rows = _placed(mixture, np.where(outlier, 0, labels), tables[0])
+        rows = placed(mixture, np.where(outlier, 0, labels), tables[0])
         if noise is not None:
             low, high = noise.bounds
             rows[outlier] = low + (high - low) * ndtr(tables[0][outlier])
@@ -137,14 +137,14 @@ def in_slab(mixture: Components, direction: Array, low: float, high: float) -> D
 
     def propose(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
         z, (log_u, log_rest) = tables[0], log_uniform(tables[1][:, 0])
-        labels = _chosen(logs, uniform)
+        labels = chosen(logs, uniform)
         own = axis[labels]
         t = truncated_normal(log_u, log_rest, a[labels], b[labels])
-        rows = _placed(mixture, labels, z + own * (t - (own * z).sum(axis=1))[:, None])
+        rows = placed(mixture, labels, z + own * (t - (own * z).sum(axis=1))[:, None])
         if len(column) == 1:  # rounding may leave the slab; along a column it is put right
             ends = np.sort(np.array([low, high]) / direction[column[0]])
             rows[:, column[0]] = np.clip(rows[:, column[0]], *ends)
-        return rows, labels, _all(rows)
+        return rows, labels, everything(rows)
 
     return Draw(d, (d, 1), propose)
 
@@ -165,10 +165,10 @@ def in_box(mixture: Components, low: Array, high: Array) -> Draw:
         logs = mixture.log_weights + log_mass(a, b).sum(axis=1)
 
         def propose(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
-            labels = _chosen(logs, uniform)
+            labels = chosen(logs, uniform)
             z = truncated_normal(*log_uniform(tables[0]), a[labels], b[labels])
             rows = np.clip(mixture.means[labels] + scale[labels] * z, low, high)
-            return rows, labels, _all(rows)
+            return rows, labels, everything(rows)
 
         return Draw(d, (d,), propose)
     parts = [tilted(mean, cov, low, high) for mean, cov in zip(mixture.means, mixture.covariances, strict=True)]
@@ -176,7 +176,7 @@ def in_box(mixture: Components, low: Array, high: Array) -> Draw:
     logs = mixture.log_weights + np.array([part.bound for part in parts])
 
     def propose_tilted(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
-        labels = _chosen(logs, uniform)
+        labels = chosen(logs, uniform)
         rows, accepted = np.empty((len(labels), d)), np.empty(len(labels), bool)
         log_u, log_rest = log_uniform(tables[0])
         threshold = log_uniform(tables[1][:, 0])[0]
@@ -195,44 +195,10 @@ def in_ellipsoids(mixture: Components, inner: float, outer: float) -> Draw:
     d = mixture.n_features
 
     def propose(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
-        labels = _chosen(mixture.log_weights, uniform)
+        labels = chosen(mixture.log_weights, uniform)
         z = tables[0]
         radius = np.sqrt(2 * gammaincinv(0.5 * d, inner + (outer - inner) * ndtr(tables[1][:, 0])))
-        rows = _placed(mixture, labels, z * (radius / np.sqrt((z**2).sum(axis=1)))[:, None])
-        return rows, labels, _all(rows)
-
-    return Draw(d, (d, 1), propose)
-
-
-def in_shell(mixture: Components, target: Array, scale: Array, low: float, high: float) -> Draw:
-    """Rows with low <= |(x - target) / scale| <= high; NaN in target is a column that does not count.
-
-    Proposals come from the mixture times exp(-distance^2 / 2 tau^2), and a share exp(-(high^2 - distance^2) / 2 tau^2)
-    of those in the shell is accepted. Of all tau the one is taken whose proposals are fewest, which the integral of
-    that product tells: the shell's probability over the acceptance is exp(high^2 / 2 tau^2) times it.
-    """
-    given = np.flatnonzero(~np.isnan(target))
-    d = mixture.n_features
-    diff = target[given] - mixture.means[:, given]
-    seen = mixture.covariances[:, given[:, None], given]
-    constant = 0.5 * len(given) * LOG_2_PI + np.log(scale[given]).sum()
-    best, tau = 0.0, np.inf
-    for candidate in high * np.geomspace(0.02, 100, 80):
-        widened = seen + np.diag((candidate * scale[given]) ** 2)
-        logs = mixture.log_weights + log_normal(diff, widened)
-        most = logs.max()
-        log_cost = 0.5 * (high / candidate) ** 2 + constant + len(given) * np.log(candidate)
-        log_cost += most + np.log(np.exp(logs - most).sum())
-        if log_cost < best:
-            best, tau = log_cost, candidate
-    proposed = mixture if tau == np.inf else times_normal(mixture, target, scale * tau)[0]
-
-    def propose(uniform: Array, tables: list[Array]) -> tuple[Array, Index, NDArray[np.bool_]]:
-        labels = _chosen(proposed.log_weights, uniform)
-        rows = _placed(proposed, labels, tables[0])
-        squared = (((rows[:, given] - target[given]) / scale[given]) ** 2).sum(axis=1)
-        threshold = log_uniform(tables[1][:, 0])[0]
-        inside = (squared >= low**2) & (squared <= high**2)
-        return rows, labels, inside & (threshold <= 0.5 * (squared - high**2) / tau**2)
+        rows = placed(mixture, labels, z * (radius / np.sqrt((z**2).sum(axis=1)))[:, None])
+        return rows, labels, everything(rows)
 
     return Draw(d, (d, 1), propose)
