@@ -52,8 +52,8 @@ __all__ = [
 
 
 _MODULES = (
-    *("batch", "callbacks", "datasets", "distributed", "engine", "exceptions", "images", "metrics", "plot"),
-    "representation",
+    *("algebra", "batch", "callbacks", "datasets", "distributed", "engine", "exceptions", "images", "metrics"),
+    *("plot", "representation"),
 )
 
 

@@ -13,7 +13,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastgmm"
 # From the bottom to the top: a module imports from its own layer and from those before it.
 LAYERS = (
     *("_version", "_homes", "_moved", "exceptions", "callbacks", "kernels", "threads", "rows", "validation"),
-    *("representation", "model", "storage", "distributed", "optimization", "estimators", "engine", "datasets"),
+    *(
+        "representation",
+        "model",
+        "storage",
+        "distributed",
+        "optimization",
+        "estimators",
+        "engine",
+        "algebra",
+        "datasets",
+    ),
     *("metrics", "plot", "images", "loading", "batch", "_terminal", "cli", "__main__"),
 )
 NAMES = set(fastgmm.__all__) - set(LAYERS)  # classes and functions of the package, not modules

@@ -29,6 +29,12 @@ def test_the_sessions_in_the_readme_give_what_they_show(tmp_path, monkeypatch):
     assert (tmp_path / "digits.png").stat().st_size > 1000
 
 
+def test_the_sessions_in_the_guide_to_the_algebra_give_what_they_show():
+    result = doctest.testfile(str(ROOT / "docs" / "algebra.md"), module_relative=False)
+    assert result.attempted >= 30
+    assert result.failed == 0
+
+
 def transcript(text):
     """Yield (arguments, printed) for every line `$ fastgmm ...` of the blocks of shell, with the lines below it."""
     for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):

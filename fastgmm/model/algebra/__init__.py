@@ -1,0 +1,1 @@
+"""The algebra of mixtures: what follows from weights, means and covariances alone, without rows."""
