@@ -15,7 +15,14 @@ import pytest
 import sklearn.mixture
 
 import fastgmm
-from fastgmm import BayesianGaussianMixture, GaussianMixture, MixtureOfFactorAnalyzers, MixtureOfLinearRegressions, StandardisedMixture, exceptions
+from fastgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    MixtureOfFactorAnalyzers,
+    MixtureOfLinearRegressions,
+    StandardisedMixture,
+    exceptions,
+)
 from fastgmm.images import ImageGenerator, read_images
 from fastgmm.kernels import _compile
 from tests.conftest import read_only
