@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .estimators.interop import from_sklearn, patch_sklearn, sklearn_compatibility, unpatch_sklearn
     from .estimators.linear_regressions import MixtureOfLinearRegressions
     from .estimators.many_mixtures import ManyMixtures
+    from .estimators.outlier_detector import MixtureOutlierDetector
     from .estimators.standardised import StandardisedMixture
     from .loading import load
     from .model.map_prior import ConjugatePrior
@@ -37,6 +38,7 @@ __all__ = [
     "ManyMixtures",
     "MixtureOfFactorAnalyzers",
     "MixtureOfLinearRegressions",
+    "MixtureOutlierDetector",
     "StandardisedMixture",
     "__version__",
     "batch",

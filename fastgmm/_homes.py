@@ -14,6 +14,7 @@ MODELS = {
 }
 HOMES = MODELS | {
     "ConjugatePrior": "model.map_prior",
+    "MixtureOutlierDetector": "estimators.outlier_detector",
     "GaussianMixtureRegressor": "estimators.gaussian_mixture_regressor",
     "MixtureOfLinearRegressions": "estimators.linear_regressions",
     "fit_many": "estimators.fit_many",

@@ -37,7 +37,8 @@ def moments(weights, means, covariances):
 def log_density(weights, means, covariances, y):
     """Log-density of a mixture at one row."""
     each = [multivariate_normal(m, C).logpdf(y) for m, C in zip(means, covariances, strict=True)]
-    return logsumexp(np.log(weights) + each)
+    with np.errstate(divide="ignore"):  # a component may be impossible
+        return logsumexp(np.log(weights) + each)
 
 
 def quantile(weights, means, deviations, probability):

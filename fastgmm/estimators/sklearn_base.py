@@ -13,6 +13,7 @@ __all__ = [
     "DensityMixin",
     "InvalidParameterError",
     "NotFittedError",
+    "OutlierMixin",
     "RegressorMixin",
     "check_feature_names",
     "check_n_features",
@@ -32,7 +33,7 @@ def compare_names(estimator: Any, names: list[str], *, reset: bool) -> None:
 
 
 try:
-    from sklearn.base import BaseEstimator, DensityMixin, RegressorMixin
+    from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
     from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
     from sklearn.utils._param_validation import InvalidParameterError as _SklearnInvalidParameterError
@@ -42,6 +43,13 @@ except ImportError:
 
     class DensityMixin:
         """Stands in for scikit-learn's marker class."""
+
+    class OutlierMixin:
+        """Stands in for scikit-learn's."""
+
+        def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> Any:
+            """Fit, and return -1 for anomalies and 1 for the others."""
+            return self.fit(X, **kwargs).predict(X)  # type: ignore[attr-defined]
 
     class RegressorMixin:
         """Stands in for scikit-learn's: the coefficient of determination."""
