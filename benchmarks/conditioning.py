@@ -145,9 +145,7 @@ def print_gates() -> None:
     begin = time.perf_counter()
     MixtureOfExpertsRegressor(n_components=2, **settings).fit(x, y)
     other = time.perf_counter() - begin
-    print(
-        f"5,000 x 1, 2 lines, softmax gate, 20 iterations: {own * 1e3:.0f} ms; cgmm {other:.2f} s, {other / own:.0f} times"
-    )
+    print(f"{case}: {own * 1e3:.0f} ms; cgmm {other:.2f} s, {other / own:.0f} times")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,22 @@ def test_reasons_of_the_detector_are_in_the_units_of_the_rows():
     assert found.deviation[0, place] < 60
 
 
+def test_a_mixtures_own_verdicts():
+    model = mixture("full")
+    X, normal = model.sample(400)[0], model.sample(1000)[0][::2]
+    X[:20] += 40
+    flagged = model.anomalies(X, contamination=0.05)
+    assert flagged.sum() == 20
+    assert flagged[:20].all()
+    found = model.anomalies(X, reference=normal, rate=0.1)
+    assert found[:20].all()
+    assert found[20:].sum() <= 8
+    with pytest.raises(ValueError, match="either contamination"):
+        model.anomalies(X)
+    with pytest.raises(ValueError, match="contamination must lie between 0 and 1"):
+        model.anomalies(X, contamination=3)
+
+
 # ---- parts ----
 
 

