@@ -20,7 +20,7 @@ try:
 except ImportError:
     raise SystemExit("The fastgmm command needs typer: pip install 'fastgmm[cli]'") from None
 
-from . import fit, images, plot, scoring
+from . import asking, fit, images, plot, scoring
 from . import models as files
 from . import tools as rows
 from .options import help_of
@@ -96,6 +96,7 @@ def common(
 app.callback()(common)
 for command in (
     *(rows.demo, fit.fit, scoring.predict, scoring.score, scoring.sample),
+    *(asking.condition, asking.anomalies),
     *(plot.plot, files.info, files.convert, rows.warmup),
 ):
     app.command(help=help_of(command))(command)
