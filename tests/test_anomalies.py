@@ -155,6 +155,10 @@ def test_columns_are_drawn_in_and_back():
     Z = scale.transform(X)
     np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-8)
     np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-8)
+    for unit in (1e-300, 1e300):
+        np.testing.assert_allclose(
+            DrawnIn.of(X[:, :1] * unit / 1e3).transform(X[:, :1] * unit / 1e3), Z[:, :1], rtol=1e-9
+        )
     columns = np.tile(np.arange(3), (500, 1))
     np.testing.assert_allclose(scale.inverse(Z, columns), X[:, scale.kept], rtol=1e-9, atol=1e-9)
 

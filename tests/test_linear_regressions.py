@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -209,6 +210,15 @@ def test_files_threads_and_pieces_give_the_same_bits(lines, tmp_path):
     for name in ("coef_", "intercept_", "noise_variance_", "weights_"):
         np.testing.assert_array_equal(getattr(named, name), getattr(whole, name))
     np.testing.assert_array_equal(named.predict(X), whole.predict(X))
+
+
+def test_workers_give_the_same_lines(lines):
+    X, y = lines[:2]
+    whole = MixtureOfLinearRegressions(3, random_state=0).fit(X, y)
+    with ThreadPoolExecutor(2) as pool:
+        spread = MixtureOfLinearRegressions(3, random_state=0).fit(X, y, executor=pool)
+    np.testing.assert_allclose(spread.coef_, whole.coef_, rtol=1e-9)
+    assert spread.log_likelihood_ == pytest.approx(whole.log_likelihood_, rel=1e-12)
 
 
 def test_what_is_said_of_targets_follows_the_mixture(lines):

@@ -46,6 +46,7 @@ CONSTRAINTS = {
 }
 SAMPLE_ROWS = 10_000  # that starts are tried on
 SHORT = 15  # iterations of each start
+EQUAL = 1e-9  # starts that end so near to each other are one, and the first is kept
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -279,7 +280,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
             for _ in range(SHORT):
                 statistics = _pass(sample, parameters, bool(self.hard), here, known)
                 value, parameters = statistics.log_likelihood, maximise(statistics, parameters)
-            if value > highest:
+            if value > highest + EQUAL * abs(highest) or not np.isfinite(highest):
                 best, highest = parameters, value
         return best
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NORMAL_IQR = 1.349  # the interquartile range of a standard normal variable
+CONSTANT = 1e-12  # standard deviation, in units of the largest value, of a column that does not vary
 LEAST_SHARE = 0.05  # of the standard deviation: where half of the values are alike, the range says nothing
 
 
@@ -27,8 +28,11 @@ class DrawnIn:
     @classmethod
     def of(cls, X: Array) -> Self:
         """Learn it from rows; NaN is left out."""
-        spread = np.nanstd(X, axis=0)
-        kept = np.flatnonzero(spread > 1e-12 * np.maximum(1.0, np.nanmax(np.abs(X), axis=0)))
+        size = np.nanmax(np.abs(X), axis=0)
+        size = np.where(size > 0, size, 1.0)  # squares of huge and tiny values leave the floating-point range
+        spread = np.nanstd(X / size, axis=0)
+        kept = np.flatnonzero(spread > CONSTANT)
+        spread = spread * size
         rows, spread = X[:, kept], spread[kept]
         low, median, high = np.nanpercentile(rows, [25, 50, 75], axis=0) if len(kept) else np.empty((3, 0))
         width = (high - low) / NORMAL_IQR
