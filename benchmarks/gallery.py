@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastgmm.datasets import load_mnist
-from fastgmm.images import ImageGenerator, save_grid
+from fastgmm.images import ImageGenerator, save_grid, upscale
 
 HIDDEN = np.zeros((28, 28), bool)
 HIDDEN[:, 14:] = True
@@ -47,6 +47,18 @@ def completed(folder: Path, train: Images, held_out: Images) -> None:
     rows = [digits / 255, np.where(HIDDEN, 0.4, digits / 255), generator.inpaint(digits, HIDDEN, obs_noise=0.2)]
     rows += [generator.inpaint(digits, HIDDEN, "sample", obs_noise=0.2, random_state=seed) for seed in range(3)]
     save_grid(folder / "completed.png", np.concatenate(rows), n_columns=20, scale=1)
+
+
+def enlarged(folder: Path, train: Images, held_out: Images) -> None:
+    """Held-out digits of 7 x 7 pixels, by bicubic splines, by the model, and as they were."""
+    from scipy.ndimage import zoom
+
+    generator = ImageGenerator(20, n_factors=40, noise_floor=1e-2, max_iter=12, tol=0, random_state=0).fit(train)
+    digits = held_out[:20] / 255
+    small = digits.reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4))
+    splines = np.stack([zoom(image, 4, order=3, mode="grid-constant", grid_mode=True) for image in small])
+    rows = [small.repeat(4, axis=1).repeat(4, axis=2), np.clip(splines, 0, 1), upscale(generator, small), digits]
+    save_grid(folder / "enlarged.png", np.concatenate(rows), n_columns=20, scale=1)
 
 
 def interpolated(folder: Path, generator: ImageGenerator, held_out: Images) -> None:
@@ -84,6 +96,7 @@ def main() -> None:
     generated_digits(folder, train, labels[order[:4000]], held_out)
     classes(folder, train, labels[order[:4000]])
     completed(folder, train, held_out)
+    enlarged(folder, train, held_out)
     generator = ImageGenerator(40, n_factors=25, noise_floor=1e-4, max_iter=12, tol=0, random_state=0).fit(train)
     interpolated(folder, generator, held_out)
     ranked(folder, generator, held_out)

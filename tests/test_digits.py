@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from benchmarks import numpy_factor_mixture as numpy_mixture
 from fastgmm import MixtureOfFactorAnalyzers, metrics
-from fastgmm.images import ImageGenerator
+from fastgmm.images import ImageGenerator, upscale
 from fastgmm.images.pixels import to_rows
 
 SETTINGS = {"max_iter": 12, "tol": 0, "random_state": 0}
@@ -81,6 +82,17 @@ def test_the_hidden_half_is_completed_better_than_by_one_gaussian(mnist, rows):
     assert ours < 0.7 * error(train[nearest][:, flat])
     gaussians = [numpy_mixture.fit_gaussian(train.astype(np.float64), ridge) for ridge in (1e-3, 1e-2)]
     assert ours < 0.95 * min(error(gaussian.inpaint(held_out, flat)[:, flat]) for gaussian in gaussians)
+
+
+def test_small_digits_are_enlarged_better_than_by_splines(mnist):
+    """Held-out digits of 7 x 7 pixels: a mean squared error of at most 0.021, where bicubic splines have 0.035."""
+    held_out = mnist[1][0][:500] / 255
+    model = ImageGenerator(20, n_factors=40, noise_floor=0.01, **SETTINGS).fit(mnist[0][0])
+    small = held_out.reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4))
+    error = ((upscale(model, small) - held_out) ** 2).mean()
+    bicubic = np.stack([zoom(image, 4, order=3, mode="grid-constant", grid_mode=True) for image in small])
+    assert error <= 0.021
+    assert ((np.clip(bicubic, 0, 1) - held_out) ** 2).mean() > 0.034
 
 
 def test_digits_are_classified(by_class, mnist):

@@ -7,7 +7,9 @@ from scipy.stats import multivariate_normal
 from fastgmm import MixtureOfFactorAnalyzers
 from fastgmm.datasets import load_digits
 from fastgmm.exceptions import FormatError, InvalidParameterError, NotFittedError
-from fastgmm.images import ImageGenerator
+from fastgmm.images import ImageGenerator, upscale
+from fastgmm.images.upscaling import block_means
+from tests import reference_conditioning as slow
 
 HIDDEN = np.zeros((8, 8), bool)
 HIDDEN[:, 4:] = True
@@ -153,6 +155,31 @@ def test_a_saved_generator_is_the_same_generator(tmp_path, digits, generator, si
     single.mixture_.save(tmp_path / "rows.safetensors")
     with pytest.raises(FormatError, match="holds a 'MixtureOfFactorAnalyzers', not a 'ImageGenerator'"):
         ImageGenerator.load(tmp_path / "rows.safetensors")
+
+
+def test_small_images_are_enlarged_to_their_expectation(digits):
+    """Beside the dense textbook formula, with and without a label."""
+    images, labels = digits
+    generator = ImageGenerator(2, n_factors=4, noise_floor=1e-2, random_state=0).fit(images, labels=labels)
+    small = images[:6].reshape(6, 4, 2, 4, 2).mean(axis=(2, 4)) / 255
+    A = block_means((4, 4), (8, 8))
+    np.testing.assert_allclose(images[:6].reshape(6, -1) / 255 @ A.T, small.reshape(6, -1), rtol=1e-12)
+    for label in (None, generator.classes_[1]):
+        found = upscale(generator, small, label=label, obs_noise=0.01)
+        p = generator._parameters(label)
+        keep = p.weights > 0
+        covariances = p.loadings @ p.loadings.transpose(0, 2, 1) + p.noise_variance[:, :, None] * np.eye(64)
+        for one, image in zip(small, found, strict=True):
+            weights, means, _ = slow.evidence(
+                p.weights[keep], p.means[keep], covariances[keep], A, one.ravel(), 0.01 * np.eye(16), list(range(64))
+            )
+            np.testing.assert_allclose(image.ravel(), np.clip(weights @ means, 0, 1), atol=1e-8)
+    with pytest.raises(ValueError, match="not made of whole blocks"):
+        upscale(generator, np.zeros((1, 3, 4)))
+    with pytest.raises(ValueError, match="obs_noise must be finite and above 0"):
+        upscale(generator, small, obs_noise=0)
+    with pytest.raises(ValueError, match="label must be one of"):
+        upscale(generator, small, label="none")
 
 
 def test_bad_requests_are_named(digits, generator):

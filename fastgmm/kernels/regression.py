@@ -100,30 +100,42 @@ def load_rows(rows, sample_weight, first, count, shift, v, weight):
 
 @jit(fastmath=FASTMATH)
 def score_rows(v, coefficients, factor, log_norm, residual, out):
-    """out[p] = log N(y; B (1, x), S); residual (n_outputs, ROWS) is overwritten."""
+    """out[p] = log N(y; B (1, x), S); residual (n_outputs, ROWS) is overwritten.
+
+    Four inputs at a time: a pass over the rows for each took a third longer.
+    """
     n_outputs, n_inputs = coefficients.shape
     for e in range(n_outputs):
-        r, y = residual[e], v[n_inputs + e]
+        r, y, b = residual[e], v[n_inputs + e], coefficients[e]
+        start = b[0]
         for p in range(ROWS):
-            r[p] = y[p]
-        for d in range(n_inputs):
-            x, slope = v[d], coefficients[e, d]
+            r[p] = y[p] - start
+        d = 1
+        while d + 4 <= n_inputs:
+            b0, b1, b2, b3 = b[d], b[d + 1], b[d + 2], b[d + 3]
+            x0, x1, x2, x3 = v[d], v[d + 1], v[d + 2], v[d + 3]
             for p in range(ROWS):
-                r[p] -= slope * x[p]
+                r[p] -= b0 * x0[p] + b1 * x1[p] + b2 * x2[p] + b3 * x3[p]
+            d += 4
+        if d + 2 <= n_inputs:
+            b0, b1, x0, x1 = b[d], b[d + 1], v[d], v[d + 1]
+            for p in range(ROWS):
+                r[p] -= b0 * x0[p] + b1 * x1[p]
+            d += 2
+        if d < n_inputs:
+            b0, x0 = b[d], v[d]
+            for p in range(ROWS):
+                r[p] -= b0 * x0[p]
+    r, scale = residual[0], factor[0, 0]
     for p in range(ROWS):
-        out[p] = log_norm
-    for e in range(n_outputs):
-        if e == 0:
-            r, scale = residual[0], factor[0, 0]
-            for p in range(ROWS):
-                s = scale * r[p]
-                out[p] -= 0.5 * s * s
-        else:
-            for p in range(ROWS):
-                s = 0.0
-                for d in range(e + 1):
-                    s += factor[d, e] * residual[d, p]
-                out[p] -= 0.5 * s * s
+        s = scale * r[p]
+        out[p] = log_norm - 0.5 * s * s
+    for e in range(1, n_outputs):
+        for p in range(ROWS):
+            s = 0.0
+            for d in range(e + 1):
+                s += factor[d, e] * residual[d, p]
+            out[p] -= 0.5 * s * s
 
 
 @register_jitable
@@ -156,16 +168,36 @@ def exponentiate(share, peak, total):
 
 @jit(fastmath=FASTMATH)
 def add_moments(v, resp, spare, sums):
-    """sums[a, b] += sum_p resp[p] v[a, p] v[b, p] for b <= a."""
-    for a in range(v.shape[0]):
+    """sums[a, b] += sum_p resp[p] v[a, p] v[b, p] for b <= a; v[0] is 1."""
+    s = 0.0
+    for p in range(ROWS):
+        s += resp[p]
+    sums[0, 0] += s
+    for a in range(1, v.shape[0]):
         left = v[a]
+        s = 0.0
         for p in range(ROWS):
             spare[p] = resp[p] * left[p]
-        for b in range(a + 1):
-            right, s = v[b], 0.0
+            s += spare[p]
+        sums[a, 0] += s
+        b = 1
+        while b + 3 <= a + 1:
+            x, y, z = v[b], v[b + 1], v[b + 2]
+            s, t, u = 0.0, 0.0, 0.0
             for p in range(ROWS):
-                s += spare[p] * right[p]
+                s += spare[p] * x[p]
+                t += spare[p] * y[p]
+                u += spare[p] * z[p]
             sums[a, b] += s
+            sums[a, b + 1] += t
+            sums[a, b + 2] += u
+            b += 3
+        while b <= a:
+            x, s = v[b], 0.0
+            for p in range(ROWS):
+                s += spare[p] * x[p]
+            sums[a, b] += s
+            b += 1
 
 
 @jit(fastmath=FASTMATH)
