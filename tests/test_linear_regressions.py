@@ -135,7 +135,13 @@ def test_crossing_lines_are_found(lines):
 
 
 def test_the_likelihood_never_falls(lines):
-    for settings in ({}, {"gate": "softmax"}, {"noise": "shared"}, {"weights": "equal"}, {"hard": False, "alpha": 0.0}):
+    for settings in (
+        {},
+        {"gate": "softmax"},
+        {"noise": "shared"},
+        {"weights": "equal"},
+        {"hard_assignment": False, "alpha": 0.0},
+    ):
         model = MixtureOfLinearRegressions(3, random_state=1, max_iter=80, tol=0.0, n_init=1, **settings)
         with quiet():
             model.fit(*lines[:2])
@@ -198,7 +204,7 @@ def test_options(lines):
     fixed[0] = [0.0, 1.0, 2.0]
     held = MixtureOfLinearRegressions(3, fixed=fixed, random_state=0).fit(X, y)
     np.testing.assert_allclose(np.append(held.intercept_[0], held.coef_[0]), fixed[0], atol=1e-9)
-    hard = MixtureOfLinearRegressions(3, hard=True, random_state=0).fit(X, y)
+    hard = MixtureOfLinearRegressions(3, hard_assignment=True, random_state=0).fit(X, y)
     best = hard.predict_component(X, y)
     for k in range(3):
         assert hard.coef_[k] == pytest.approx(LinearRegression().fit(X[best == k], y[best == k]).coef_, abs=0.05)

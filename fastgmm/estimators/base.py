@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, ClassVar
@@ -17,14 +17,15 @@ from ..rows.frames import has_equal_names
 from ..rows.source import ArraySource, Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, check_sample_weight, in_units, raise_nonfinite, weight_unit
-from .conditioning import Askable
+from .conditioning import Columns, Conditional, conditional_of, conditioned_model, marginal_model, model_given
+from .reasons import Reasons, reasons_of, verdicts
 from .saving import Saveable
 from .sklearn_base import NotFittedError, check_feature_names, check_n_features, compare_names
 
 FILLS = ("mean", "sample")
 
 
-class MixtureEstimator(Askable, Saveable):
+class MixtureEstimator(Saveable):
     """What every mixture estimator does alike: read rows, predict, score, sample, impute.
 
     What is asked of rows is asked of the fitted `Density`, part by part, wherever the rows are.
@@ -141,6 +142,131 @@ class MixtureEstimator(Askable, Saveable):
         ndarray of shape (n_samples, n_features), float32 if X and the model are, else float64
         """
         return self._filled(X, mode, "imputer")
+
+    def marginal(self, columns: Columns) -> Any:
+        """Return the mixture of these columns alone, in the order in which they are given.
+
+        Parameters
+        ----------
+        columns : sequence of int or str
+        """
+        return marginal_model(self, columns)
+
+    def condition(self, columns: Columns | Mapping[Any, Any], values: ArrayLike | None = None) -> Any:
+        """Return the mixture of the other columns where these have the given values.
+
+        Parameters
+        ----------
+        columns : sequence of int or str, or a mapping of them to values
+        values : array-like of shape (n_given,), float
+            Finite; without a mapping.
+
+        Returns
+        -------
+        mixture of the other columns, in their order
+            Of the same covariance type; of factor analysers one of factor analysers. A noise component stays one, more
+            or less probable, or impossible outside its box. The components' probabilities are exact wherever the values
+            lie.
+
+        Examples
+        --------
+        >>> from fastgmm import GaussianMixture
+        >>> line = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]])
+        >>> line.condition([0], [2.0]).means_.round(1).tolist()
+        [[1.6]]
+        """
+        return conditioned_model(self, columns, values)
+
+    def given(
+        self, matrix: ArrayLike, values: ArrayLike, noise: ArrayLike | None = None, columns: Columns | None = None
+    ) -> Any:
+        """Return the mixture given linear evidence, matrix x + e = values with e ~ N(0, noise).
+
+        Sums, differences, averages and projections of columns are evidence, exact or measured with an error.
+
+        Parameters
+        ----------
+        matrix : array-like of shape (n_evidence, n_features)
+        values : array-like of shape (n_evidence,)
+        noise : float or array-like of shape (n_evidence,) or (n_evidence, n_evidence), default=None
+            Variance of the error, one for all, one each, or their covariance; None for exact evidence.
+        columns : sequence of int or str, default=None
+            Those wanted, all by default. Exact evidence determines some of all columns, which then have no density: ask
+            for fewer.
+
+        Returns
+        -------
+        mixture of the wanted columns
+            With covariances that are matrices, shared if they were.
+
+        Raises
+        ------
+        ValueError
+            If the evidence repeats itself or leaves nothing of a column that is wanted, which is named.
+
+        Examples
+        --------
+        Two columns of mean 0 and variance 1 whose sum is 3:
+
+        >>> from fastgmm import GaussianMixture
+        >>> plane = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
+        >>> half = plane.given([[1, 1]], [3.0], columns=[0])
+        >>> half.means_.round(2).tolist(), half.covariances_.round(2).tolist()
+        ([[1.5]], [[[0.5]]])
+        """
+        return model_given(self, matrix, values, noise, columns)
+
+    def conditional(self, columns: Columns | None = None, wanted: Columns | None = None) -> Conditional:
+        """Return what answers for many rows: the other columns given these, a mixture for every row.
+
+        Parameters
+        ----------
+        columns : sequence of int or str, default=None
+            Those that rows give. None: rows of all columns are given, and each wants those in which it has NaN.
+        wanted : sequence of int or str, default=None
+            All others by default.
+
+        Returns
+        -------
+        Conditional
+            With `mean`, `std`, `covariance`, `quantile`, `mode`, `log_prob`, `sample`. A noise component is left out.
+        """
+        return conditional_of(self, columns, wanted)
+
+    def anomalies(
+        self, X: Any, *, contamination: float | None = None, reference: Any = None, rate: float = 0.1
+    ) -> NDArray[np.bool_]:
+        """Say which rows are anomalies, by their log-density, (n_samples,).
+
+        For rows that may hold anomalies when they are fitted `MixtureOutlierDetector` is far better.
+
+        Parameters
+        ----------
+        X : rows, as `score_samples` takes them
+        contamination : float in (0, 1), default=None
+            The share of X to flag: the least dense rows.
+        reference : rows that are normal and were not fitted, default=None
+            Instead: rows that stand out among these with at most the share `rate` of false discoveries, by split
+            conformal p-values (Benjamini and Hochberg).
+        rate : float in (0, 1), default=0.1
+        """
+        return verdicts(self, X, contamination=contamination, reference=reference, rate=rate)
+
+    def reasons(self, X: Any, top: int = 3) -> Reasons:
+        """Say what makes each row odd: its most surprising values given its others.
+
+        Parameters
+        ----------
+        X : rows, as `score_samples` takes them
+        top : int, default=3
+            Columns to name for each row.
+
+        Returns
+        -------
+        Reasons
+            Noise and classes aside: of the Gaussian components. A value that is missing is no reason.
+        """
+        return reasons_of(self, X, top)
 
     @abstractmethod
     def _density(self) -> Density:

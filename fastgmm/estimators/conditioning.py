@@ -17,7 +17,7 @@ from ..model.wrapped import Rescaled
 from ..rows.source import Source
 from ..threads import thread_limit
 from ..validation import as_source, check_random_state, raise_nonfinite
-from .reasons import Explainable, checked_density
+from .reasons import checked_density
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,132 +27,55 @@ Index = NDArray[np.int64]
 Columns = Sequence[int | str] | NDArray[Any] | int | str
 
 
-class Askable(Explainable):
-    """What every fitted mixture answers about some of its columns.
+def marginal_model(model: Any, columns: Columns) -> Any:
+    """See `MixtureEstimator.marginal` in base.py."""
+    density, chosen = checked_density(model), as_columns(model, columns)
+    return as_model(model, density.marginal(chosen), chosen)
 
-    Columns are named by number or, where the fit knew their names, by name. What comes back as a mixture is one of the
-    same kind, which scores, draws, saves and can be asked again: a variational mixture answers as the `GaussianMixture`
-    that it draws from.
-    """
 
-    def marginal(self, columns: Columns) -> Any:
-        """Return the mixture of these columns alone, in the order in which they are given.
+def conditioned_model(model: Any, columns: Columns | Mapping[Any, Any], values: ArrayLike | None = None) -> Any:
+    """See `MixtureEstimator.condition` in base.py."""
+    named: Any = columns
+    if isinstance(columns, Mapping):
+        named, values = list(columns), np.array(list(columns.values()), np.float64)
+    density, given = checked_density(model), as_columns(model, named)
+    known = _values(values, len(given), "values")
+    wanted = others(model, given)
+    with _naming_determined(model, wanted):
+        return as_model(model, density.conditioned(given, known, wanted), wanted)
 
-        Parameters
-        ----------
-        columns : sequence of int or str
-        """
-        density, chosen = checked_density(self), as_columns(self, columns)
-        return as_model(self, density.marginal(chosen), chosen)
 
-    def condition(self, columns: Columns | Mapping[Any, Any], values: ArrayLike | None = None) -> Any:
-        """Return the mixture of the other columns where these have the given values.
+def model_given(
+    model: Any, matrix: ArrayLike, values: ArrayLike, noise: ArrayLike | None = None, columns: Columns | None = None
+) -> Any:
+    """See `MixtureEstimator.given` in base.py."""
+    density = checked_density(model)
+    A = np.atleast_2d(np.asarray(matrix, np.float64))
+    n_features = _width(model)
+    if A.ndim != 2 or A.shape[1] != n_features or not len(A) or not np.isfinite(A).all():
+        raise ValueError(
+            f"matrix must be finite and of shape (n_evidence, {n_features}), a row for each piece of evidence and "
+            f"a column for each of the mixture's, got shape {np.shape(matrix)}."
+        )
+    known, error = _values(values, len(A), "values"), _noise(noise, len(A))
+    wanted = np.arange(n_features) if columns is None else as_columns(model, columns)
+    with _naming_determined(model, wanted):
+        return as_model(model, density.given(A, known, error, wanted), wanted)
 
-        Parameters
-        ----------
-        columns : sequence of int or str, or a mapping of them to values
-        values : array-like of shape (n_given,), float
-            Finite; without a mapping.
 
-        Returns
-        -------
-        mixture of the other columns, in their order
-            Of the same covariance type; of factor analysers one of factor analysers. A noise component stays one, more
-            or less probable, or impossible outside its box. The components' probabilities are exact wherever the values
-            lie.
-
-        Examples
-        --------
-        >>> from fastgmm import GaussianMixture
-        >>> line = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]])
-        >>> line.condition([0], [2.0]).means_.round(1).tolist()
-        [[1.6]]
-        """
-        named: Any = columns
-        if isinstance(columns, Mapping):
-            named, values = list(columns), np.array(list(columns.values()), np.float64)
-        density, given = checked_density(self), as_columns(self, named)
-        known = _values(values, len(given), "values")
-        wanted = others(self, given)
-        with _naming_determined(self, wanted):
-            return as_model(self, density.conditioned(given, known, wanted), wanted)
-
-    def given(
-        self, matrix: ArrayLike, values: ArrayLike, noise: ArrayLike | None = None, columns: Columns | None = None
-    ) -> Any:
-        """Return the mixture given linear evidence, matrix x + e = values with e ~ N(0, noise).
-
-        Sums, differences, averages and projections of columns are evidence, exact or measured with an error.
-
-        Parameters
-        ----------
-        matrix : array-like of shape (n_evidence, n_features)
-        values : array-like of shape (n_evidence,)
-        noise : float or array-like of shape (n_evidence,) or (n_evidence, n_evidence), default=None
-            Variance of the error, one for all, one each, or their covariance; None for exact evidence.
-        columns : sequence of int or str, default=None
-            Those wanted, all by default. Exact evidence determines some of all columns, which then have no density: ask
-            for fewer.
-
-        Returns
-        -------
-        mixture of the wanted columns
-            With covariances that are matrices, shared if they were.
-
-        Raises
-        ------
-        ValueError
-            If the evidence repeats itself or leaves nothing of a column that is wanted, which is named.
-
-        Examples
-        --------
-        Two columns of mean 0 and variance 1 whose sum is 3:
-
-        >>> from fastgmm import GaussianMixture
-        >>> plane = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
-        >>> half = plane.given([[1, 1]], [3.0], columns=[0])
-        >>> half.means_.round(2).tolist(), half.covariances_.round(2).tolist()
-        ([[1.5]], [[[0.5]]])
-        """
-        density = checked_density(self)
-        A = np.atleast_2d(np.asarray(matrix, np.float64))
-        n_features = _width(self)
-        if A.ndim != 2 or A.shape[1] != n_features or not len(A) or not np.isfinite(A).all():
-            raise ValueError(
-                f"matrix must be finite and of shape (n_evidence, {n_features}), a row for each piece of evidence and "
-                f"a column for each of the mixture's, got shape {np.shape(matrix)}."
-            )
-        known, error = _values(values, len(A), "values"), _noise(noise, len(A))
-        wanted = np.arange(n_features) if columns is None else as_columns(self, columns)
-        with _naming_determined(self, wanted):
-            return as_model(self, density.given(A, known, error, wanted), wanted)
-
-    def conditional(self, columns: Columns | None = None, wanted: Columns | None = None) -> "Conditional":
-        """Return what answers for many rows: the other columns given these, a mixture for every row.
-
-        Parameters
-        ----------
-        columns : sequence of int or str, default=None
-            Those that rows give. None: rows of all columns are given, and each wants those in which it has NaN.
-        wanted : sequence of int or str, default=None
-            All others by default.
-
-        Returns
-        -------
-        Conditional
-            With `mean`, `std`, `covariance`, `quantile`, `mode`, `log_prob`, `sample`. A noise component is left out.
-        """
-        density = checked_density(self)
-        if columns is None:
-            if wanted is not None:
-                raise ValueError("wanted needs columns; without these, every row wants the columns in which it is NaN.")
-            return Conditional(self, density, None, np.arange(_width(self)))
-        given = as_columns(self, columns)
-        chosen = others(self, given) if wanted is None else as_columns(self, wanted, "wanted")
-        if np.intersect1d(given, chosen).size or not len(chosen):
-            raise ValueError("wanted must be at least one column, and none of those that are given.")
-        with _naming_determined(self, chosen):
-            return Conditional(self, density.conditionals(given, chosen), given, chosen)
+def conditional_of(model: Any, columns: Columns | None = None, wanted: Columns | None = None) -> "Conditional":
+    """See `MixtureEstimator.conditional` in base.py."""
+    density = checked_density(model)
+    if columns is None:
+        if wanted is not None:
+            raise ValueError("wanted needs columns; without these, every row wants the columns in which it is NaN.")
+        return Conditional(model, density, None, np.arange(_width(model)))
+    given = as_columns(model, columns)
+    chosen = others(model, given) if wanted is None else as_columns(model, wanted, "wanted")
+    if np.intersect1d(given, chosen).size or not len(chosen):
+        raise ValueError("wanted must be at least one column, and none of those that are given.")
+    with _naming_determined(model, chosen):
+        return Conditional(model, density.conditionals(given, chosen), given, chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ CONSTRAINTS = {
     "weights": [one_of("free", "equal"), ARRAY_LIKE],
     "alpha": [AT_LEAST_0],
     "fit_intercept": BOOLEAN,
-    "hard": BOOLEAN,
+    "hard_assignment": BOOLEAN,
     "noise_floor": [AT_LEAST_0],
     "tol": [AT_LEAST_0],
     "max_iter": [integer(1)],
@@ -72,7 +72,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
     fixed : array-like of shape (n_components, n_features + 1), default=None
         Coefficients that are known, the intercept first; NaN where they are not. (n_components, n_outputs,
         n_features + 1) for several targets.
-    hard : bool, default=False
+    hard_assignment : bool, default=False
         Whether a row counts for its most probable component alone (classification EM), as by indicators.
     noise_floor : float, default=1e-6
         Least variance of the noise, in units of the targets' variances; without, a line through few rows has an
@@ -135,7 +135,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         alpha: float = 0.0,
         fit_intercept: bool = True,
         fixed: Any = None,
-        hard: bool = False,
+        hard_assignment: bool = False,
         noise_floor: float = 1e-6,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -150,7 +150,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.fixed = fixed
-        self.hard = hard
+        self.hard_assignment = hard_assignment
         self.noise_floor = noise_floor
         self.tol = tol
         self.max_iter = max_iter
@@ -222,7 +222,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
         before, self.converged_, history = -np.inf, False, []
         total = float(source.n_samples if weight is None else weight.sum())
         for iteration in range(1, self.max_iter + 1):
-            statistics = _pass(source, parameters, bool(self.hard), weight, labels)
+            statistics = _pass(source, parameters, bool(self.hard_assignment), weight, labels)
             history.append(statistics.log_likelihood / total)
             self.n_iter_, self.log_likelihood_ = iteration, statistics.log_likelihood
             self._parameters, self.weights_ = parameters, _shares(statistics)
@@ -278,7 +278,7 @@ class MixtureOfLinearRegressions(MixtureRegressor):
             parameters = _with_held(replace(flat, coefficients=coefficients), maximise)
             value = -np.inf
             for _ in range(SHORT):
-                statistics = _pass(sample, parameters, bool(self.hard), here, known)
+                statistics = _pass(sample, parameters, bool(self.hard_assignment), here, known)
                 value, parameters = statistics.log_likelihood, maximise(statistics, parameters)
             if value > highest + EQUAL * abs(highest) or not np.isfinite(highest):
                 best, highest = parameters, value

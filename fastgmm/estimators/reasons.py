@@ -17,52 +17,20 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-class Explainable:
-    """What every fitted mixture says of unusual rows."""
-
-    def anomalies(
-        self, X: Any, *, contamination: float | None = None, reference: Any = None, rate: float = 0.1
-    ) -> NDArray[np.bool_]:
-        """Say which rows are anomalies, by their log-density, (n_samples,).
-
-        For rows that may hold anomalies when they are fitted `MixtureOutlierDetector` is far better.
-
-        Parameters
-        ----------
-        X : rows, as `score_samples` takes them
-        contamination : float in (0, 1), default=None
-            The share of X to flag: the least dense rows.
-        reference : rows that are normal and were not fitted, default=None
-            Instead: rows that stand out among these with at most the share `rate` of false discoveries, by split
-            conformal p-values (Benjamini and Hochberg).
-        rate : float in (0, 1), default=0.1
-        """
-        if (contamination is None) == (reference is None):
-            raise ValueError("anomalies needs either contamination, a share of the rows, or reference, normal rows.")
-        for name, value in (("contamination", contamination), ("rate", rate)):
-            if value is not None and not 0 < value < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")
-        scores = -np.asarray(self.score_samples(X), np.float64)  # type: ignore[attr-defined]
-        if contamination is not None:
-            return np.asarray(scores > np.percentile(scores, 100 * (1 - contamination)))
-        normal = np.sort(-np.asarray(self.score_samples(reference), np.float64))  # type: ignore[attr-defined]
-        return discoveries(conformal_pvalues(scores[None], [normal]), rate)
-
-    def reasons(self, X: Any, top: int = 3) -> "Reasons":
-        """Say what makes each row odd: its most surprising values given its others.
-
-        Parameters
-        ----------
-        X : rows, as `score_samples` takes them
-        top : int, default=3
-            Columns to name for each row.
-
-        Returns
-        -------
-        Reasons
-            Noise and classes aside: of the Gaussian components. A value that is missing is no reason.
-        """
-        return reasons_of(self, X, top)
+def verdicts(
+    model: Any, X: Any, *, contamination: float | None = None, reference: Any = None, rate: float = 0.1
+) -> NDArray[np.bool_]:
+    """See `MixtureEstimator.anomalies` in base.py."""
+    if (contamination is None) == (reference is None):
+        raise ValueError("anomalies needs either contamination, a share of the rows, or reference, normal rows.")
+    for name, value in (("contamination", contamination), ("rate", rate)):
+        if value is not None and not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")
+    scores = -np.asarray(model.score_samples(X), np.float64)
+    if contamination is not None:
+        return np.asarray(scores > np.percentile(scores, 100 * (1 - contamination)))
+    normal = np.sort(-np.asarray(model.score_samples(reference), np.float64))
+    return discoveries(conformal_pvalues(scores[None], [normal]), rate)
 
 
 @dataclass(frozen=True)
@@ -110,7 +78,7 @@ class Reasons:
 
 
 def reasons_of(model: Any, X: Any, top: int) -> Reasons:
-    """See `Askable.reasons`."""
+    """See `MixtureEstimator.reasons` in base.py."""
     if int(top) < 1:
         raise ValueError(f"top must be at least 1, got {top}.")
     density = checked_density(model)
