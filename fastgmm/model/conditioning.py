@@ -26,7 +26,7 @@ from .sampling import numbers_of_rows
 
 Index = NDArray[np.int64]
 DETERMINED = 1e-10  # of a column's standard deviation: what is left where the evidence determines it
-BLOCK_NUMBERS = 2**18  # of rows and probabilities that are worked on together: they stay in the cache
+BLOCK_NUMBERS = 2**20  # of rows and probabilities worked on together; with fewer, threads wait for each other too often
 
 
 class Scored(Protocol):
