@@ -13,21 +13,11 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from statistics import median
+
+from .small import seconds
 
 LOOP = 100
 N_ROWS, N_SLOW = 1_000_000, 100_000
-
-
-def seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """Median seconds of a call, after one that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return median(times)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ MANY = ((10_000, 200, 2, 3), (2000, 1000, 4, 5), (2000, 500, 8, 4), (10_000, 50,
 LOOP = 100
 
 
-def seconds(call: Callable[[], object], repeats: int) -> float:
+def seconds(call: Callable[[], object], repeats: int = 5) -> float:
     """Median seconds of a call, after one that does not count."""
     call()
     times = []

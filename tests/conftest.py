@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -126,3 +127,18 @@ def run(tmp_path, monkeypatch, capsys):
         return stop.value.code or 0, *capsys.readouterr()
 
     return run_command
+
+
+@pytest.fixture
+def run_facts(capsys):
+    """Run a command; return its exit code, the facts it printed, and what it said on stderr."""
+
+    from fastgmm import cli
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, json.loads(out) if out.startswith("{") else out, err
+
+    return run

@@ -208,7 +208,8 @@ def test_pvalues_of_new_normal_rows_hold(calibration):
         assert (p >= 1 / 241).all()
         assert (p <= 1).all()
         shares.append((p <= 0.05).mean())
-    assert 0.01 <= np.mean(shares) <= 0.08, shares
+    # 468 rows, dependent by their calibration: three standard errors of a share of 0.05 are 0.03.
+    assert 0.02 <= np.mean(shares) <= 0.08, shares
 
 
 def test_pvalues_of_training_rows_are_uniform_ranks():

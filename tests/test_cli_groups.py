@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import fastgmm
-from fastgmm import cli, fit_many
+from fastgmm import fit_many
 from fastgmm.exceptions import FormatError, SourceError
 from fastgmm.rows.labels import as_labels, open_grouped
 from tests.test_fit_many import FIGURES, make_groups
@@ -28,23 +28,12 @@ def table(tmp_path, monkeypatch):
     return frame
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code, the facts it printed, and what it said on stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, json.loads(out) if out.startswith("{") else out, err
-
-    return run
-
-
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
 @pytest.mark.parametrize("model", ["many.safetensors", "many.json"])
-def test_a_table_becomes_mixtures_that_answer_for_each_row(name, model, table, run):
-    code, facts, _ = run("fit", name, "-k", 3, "--by", "site", "--columns", "a,b", "-o", model, "--seed", 4, "--json")
+def test_a_table_becomes_mixtures_that_answer_for_each_row(name, model, table, run_facts):
+    code, facts, _ = run_facts(
+        "fit", name, "-k", 3, "--by", "site", "--columns", "a,b", "-o", model, "--seed", 4, "--json"
+    )
     assert code == 0
     assert (facts["groups"], facts["rows"], facts["features"], facts["converged"]) == (5, len(table), 2, 5)
     expected = fit_many(table[["site", "a", "b"]], "site", 3, random_state=4)
@@ -53,50 +42,50 @@ def test_a_table_becomes_mixtures_that_answer_for_each_row(name, model, table, r
     for figure in FIGURES:
         np.testing.assert_array_equal(getattr(many, figure), getattr(expected, figure), err_msg=figure)
     assert facts["log_likelihood"] == pytest.approx(expected.log_likelihood_.sum(), rel=1e-12)
-    code, facts, _ = run("predict", model, name, "--by", "site", "-o", "labels.npy", "--json")
+    code, facts, _ = run_facts("predict", model, name, "--by", "site", "-o", "labels.npy", "--json")
     assert code == 0
     np.testing.assert_array_equal(np.load("labels.npy"), expected.predict_many(table[["site", "a", "b"]], "site"))
-    code, facts, _ = run("score", model, name, "--by", "site", "-o", "scores.parquet", "--json")
+    code, facts, _ = run_facts("score", model, name, "--by", "site", "-o", "scores.parquet", "--json")
     assert code == 0
     densities = expected.score_samples_many(table[["site", "a", "b"]], "site")
     np.testing.assert_allclose(pd.read_parquet("scores.parquet")["log_density"], densities, rtol=1e-12)
     assert facts["log_likelihood"] == pytest.approx(densities.sum(), rel=1e-12)
-    code, facts, _ = run("info", model, "--json")
+    code, facts, _ = run_facts("info", model, "--json")
     assert (facts["n_groups"], facts["n_features"], facts["n_components"], facts["converged"]) == (5, 2, 3, 5)
     assert facts["groups"] == sorted(SITES)
 
 
-def test_groups_of_numbers_are_numbers_and_no_features(table, run):
-    assert run("fit", "rows.parquet", "-k", 2, "--by", "year", "-o", "m.json")[0] == 0
+def test_groups_of_numbers_are_numbers_and_no_features(table, run_facts):
+    assert run_facts("fit", "rows.parquet", "-k", 2, "--by", "year", "-o", "m.json")[0] == 0
     many = fastgmm.load("m.json")
     np.testing.assert_array_equal(many.groups_, 2000 + np.arange(5))
     assert many.groups_.dtype == np.int64
     assert list(many.feature_names_in_) == ["a", "b"]
 
 
-def test_bad_rows_keep_their_place_or_are_left_out(table, run):
+def test_bad_rows_keep_their_place_or_are_left_out(table, run_facts):
     spoilt = table.astype({"a": object})
     spoilt.loc[[3, 9], "a"] = "broken"
     spoilt[["site", "a", "b"]].to_csv("bad.csv", index=False)
-    code, _, err = run("fit", "bad.csv", "-k", 2, "--by", "site", "--columns", "a,b", "-o", "m.json")
+    code, _, err = run_facts("fit", "bad.csv", "-k", 2, "--by", "site", "--columns", "a,b", "-o", "m.json")
     assert code == 1
     assert "line 5 (row 3)" in err
     arguments = ("bad.csv", "-k", 2, "--by", "site", "--columns", "a,b", "--bad", "skip", "-o", "m.json", "--seed", 0)
-    code, facts, _ = run("fit", *arguments, "--json")
+    code, facts, _ = run_facts("fit", *arguments, "--json")
     assert (code, facts["skipped"], facts["rows"]) == (0, 2, len(table) - 2)
     left = table.drop(index=[3, 9])
     expected = fit_many(left[["site", "a", "b"]], "site", 2, random_state=0)
     np.testing.assert_array_equal(fastgmm.load("m.json").means_, expected.means_)
-    run("predict", "m.json", "bad.csv", "--by", "site", "-o", "kept.npy")
+    run_facts("predict", "m.json", "bad.csv", "--by", "site", "-o", "kept.npy")
     labels = np.load("kept.npy")
     np.testing.assert_array_equal(np.flatnonzero(labels == -2), [3, 9])
-    run("predict", "m.json", "bad.csv", "--by", "site", "-o", "left.parquet", "--bad", "skip")
+    run_facts("predict", "m.json", "bad.csv", "--by", "site", "-o", "left.parquet", "--bad", "skip")
     written = pd.read_parquet("left.parquet")
     np.testing.assert_array_equal(written["row"], left.index)
     np.testing.assert_array_equal(written["label"], labels[left.index])
 
 
-def test_rows_of_another_width_do_not_shift_the_groups(table, run):
+def test_rows_of_another_width_do_not_shift_the_groups(table, run_facts):
     lines = Path("rows.csv").read_text().splitlines()
     lines.insert(6, "oslo,1.0")
     Path("ragged.csv").write_text("\n".join(lines) + "\n")
@@ -105,18 +94,18 @@ def test_rows_of_another_width_do_not_shift_the_groups(table, run):
     np.testing.assert_array_equal(groups, table["site"])
 
 
-def test_groups_that_cannot_be_fitted_are_counted_and_named(table, run):
+def test_groups_that_cannot_be_fitted_are_counted_and_named(table, run_facts):
     more = pd.concat([table, pd.DataFrame({"site": ["alone"], "a": [0.0], "b": [0.0], "year": [1]})])
     more.to_csv("more.csv", index=False)
-    code, facts, _ = run("fit", "more.csv", "-k", 2, "--by", "site", "-o", "m.json", "--json")
+    code, facts, _ = run_facts("fit", "more.csv", "-k", 2, "--by", "site", "-o", "m.json", "--json")
     assert (code, facts["without_a_mixture"], facts["first_without"], facts["converged"]) == (0, 1, "alone", 5)
-    assert run("fit", "more.csv", "-k", 2, "--by", "site", "-o", "m.json", "--force", "--strict")[0] == 3
-    run("predict", "m.json", "more.csv", "--by", "site", "-o", "labels.npy")
+    assert run_facts("fit", "more.csv", "-k", 2, "--by", "site", "-o", "m.json", "--force", "--strict")[0] == 3
+    run_facts("predict", "m.json", "more.csv", "--by", "site", "-o", "labels.npy")
     assert np.load("labels.npy")[-1] == -1
-    _, facts, _ = run("score", "m.json", "more.csv", "--by", "site", "--json")
+    _, facts, _ = run_facts("score", "m.json", "more.csv", "--by", "site", "--json")
     assert facts["without_a_density"] == 1
     more.iloc[-1:].to_csv("one.csv", index=False)
-    code, _, err = run("fit", "one.csv", "-k", 2, "--by", "site", "-o", "none.json")
+    code, _, err = run_facts("fit", "one.csv", "-k", 2, "--by", "site", "-o", "none.json")
     assert code == 1
     assert "'alone', has fewer rows than components" in err
 
@@ -137,13 +126,13 @@ def test_groups_that_cannot_be_fitted_are_counted_and_named(table, run):
         (("fit", "gap.csv", "-k", 2, "--by", "site", "-o", "x.json"), 1, "says no group in row 1"),
     ],
 )
-def test_what_does_not_go_together_is_named(arguments, code, words, table, run):
-    run("fit", "rows.csv", "-k", 2, "--by", "site", "--columns", "a,b", "-o", "m.json")
-    run("fit", "rows.csv", "-k", 2, "--columns", "a,b", "-o", "one.json")
+def test_what_does_not_go_together_is_named(arguments, code, words, table, run_facts):
+    run_facts("fit", "rows.csv", "-k", 2, "--by", "site", "--columns", "a,b", "-o", "m.json")
+    run_facts("fit", "rows.csv", "-k", 2, "--columns", "a,b", "-o", "one.json")
     np.save("rows.npy", table[["a", "b"]])
     table[:4].assign(site=["oslo", "paris", "NA", "NA"]).to_csv("other.csv", index=False)
     table[:4].assign(site=["oslo", "", "NA", "NA"]).to_csv("gap.csv", index=False)
-    found, _, err = run(*arguments)
+    found, _, err = run_facts(*arguments)
     assert found == code
     assert words in " ".join(err.replace("│", " ").split())
 

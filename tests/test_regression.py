@@ -107,6 +107,10 @@ def test_gaps_among_the_features(table):
         )
         np.testing.assert_allclose(mean[i], slow.moments(weights, means, covariances)[0], rtol=1e-8)
     np.testing.assert_allclose(mean[1], joint.weights @ joint.means[:, 2:], rtol=1e-8)
+    X[2, 1] = np.inf
+    for ask in (model.predict, model.mixture_.conditional().mean):
+        with pytest.raises(ValueError, match="infinity"):
+            ask(X if ask == model.predict else np.hstack([X, Y]))
     with pytest.raises(ValueError, match="NaN"):
         GaussianMixtureRegressor().fit(X, Y)
 

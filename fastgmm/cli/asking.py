@@ -133,15 +133,13 @@ def _verdicts(
     source: Any, mixture: Any, normal: Any, share: float | None, rate: float, seed: int, threads: int | None
 ) -> tuple[Any, Any, Any, Any]:
     """Scores (lower is stranger), which rows are odd, what says why, and p-values if there are any."""
-    from ..model.outliers import conformal_pvalues, discoveries
+    from ..estimators.reasons import judged
+    from ..model.outliers import discoveries
 
     if mixture is not None:
-        scores = np.asarray(mixture.score_samples(source), np.float64)
-        if normal is None:
-            return scores, scores < np.percentile(scores, 100 * (0.05 if share is None else share)), mixture, None
-        known = np.sort(-np.asarray(mixture.score_samples(normal), np.float64))
-        pvalues = conformal_pvalues(-scores[None], [known])
-        return scores, discoveries(pvalues, rate), mixture, pvalues
+        contamination = None if normal is not None else 0.05 if share is None else share
+        scores, found, pvalues = judged(mixture, source, contamination, normal, rate)
+        return scores, found, mixture, pvalues
     from .. import MixtureOutlierDetector
 
     settings: dict[str, Any] = {"random_state": seed, "n_jobs": threads}

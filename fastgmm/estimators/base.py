@@ -20,7 +20,7 @@ from ..validation import as_source, check_random_state, check_sample_weight, in_
 from .conditioning import Columns, Conditional, conditional_of, conditioned_model, marginal_model, model_given
 from .reasons import Reasons, reasons_of, verdicts
 from .saving import Saveable
-from .sklearn_base import NotFittedError, check_feature_names, check_n_features, compare_names
+from .sklearn_base import check_feature_names, check_is_fitted, check_n_features, compare_names
 
 FILLS = ("mean", "sample")
 
@@ -79,11 +79,7 @@ class MixtureEstimator(Saveable):
         return "missing" in self._constraints and self._setting("missing") == "em"
 
     def _check_is_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
-                "using this estimator."
-            )
+        check_is_fitted(self)
 
     def __sklearn_tags__(self) -> Any:
         """scikit-learn's description of what the estimator takes: NaN only where it stands for a missing value."""

@@ -121,10 +121,7 @@ class Conditional:
         probabilities : float, for which the last axis is left out, or array-like of shape (n_probabilities,)
             Between 0 and 1; 0.5 asks for the median. Those near 0 and 1 are as exact as others.
         """
-        asked = np.atleast_1d(np.asarray(probabilities, np.float64))
-        if asked.ndim != 1 or not ((asked >= 0) & (asked <= 1)).all():
-            raise ValueError(f"probabilities must lie between 0 and 1, got {probabilities!r}.")
-        found = self._ask(X, "quantiles", np.ascontiguousarray(asked))
+        found = self._ask(X, "quantiles", check_probabilities(probabilities))
         return found[..., 0] if np.ndim(probabilities) == 0 else found
 
     def mode(self, X: Any) -> Array:
@@ -201,6 +198,14 @@ class Conditional:
             except NonFiniteRowsError:
                 raise_nonfinite(source, "Conditional", self._names(), self.given is None)
                 raise AssertionError("the kernels met a value that is not finite") from None
+
+
+def check_probabilities(probabilities: ArrayLike) -> Array:
+    """As an array of one dimension; ValueError for what lies outside of [0, 1]."""
+    asked = np.atleast_1d(np.asarray(probabilities, np.float64))
+    if asked.ndim != 1 or not ((asked >= 0) & (asked <= 1)).all():
+        raise ValueError(f"probabilities must lie between 0 and 1, got {probabilities!r}.")
+    return np.ascontiguousarray(asked)
 
 
 def names_of(X: Any, source: Source) -> list[str] | None:

@@ -7,10 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..distributed.sources import distribute_if_asked
 from ..exceptions import InvalidParameterError
-from ..model.conditioning import answered_by_gaps
 from ..rows.source import Source
 from ..rows.wrappers import ChosenColumns
-from ..threads import thread_limit
 from ..validation import check_parameters
 from .base import MixtureEstimator
 from .conditioning import Conditional
@@ -172,10 +170,8 @@ class GaussianMixtureRegressor(MixtureRegressor):
         if not self._may_miss:
             return super()._ask(source, question, option)
         joint = WithUnknown(source, self.n_outputs_)
-        with thread_limit(self.n_jobs):
-            numbers, density = range(source.n_samples), self.mixture_._density()
-            parts = joint.map_parts(answered_by_gaps, density, question, option, per_row=(numbers, None))
-            return np.concatenate(list(parts))[:, self.n_features_in_ :]
+        every = Conditional(self, self.mixture_._density(), None, np.arange(joint.n_features))
+        return every._ask(joint, question, option, checked=True)[:, self.n_features_in_ :]
 
 
 class WithUnknown(ChosenColumns):

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..distributed.sources import distribute_if_asked
 from ..exceptions import InvalidParameterError, warn
 from ..model.regressions import LinearMaximiser, LinearParameters, LinearStatistics, conditionals_of, regressed
-from ..rows.source import Source
+from ..rows.source import ArraySource, Source
+from ..rows.summary import summarise_columns
 from ..threads import thread_limit
 from ..validation import (
     ARRAY_LIKE,
@@ -24,6 +25,7 @@ from ..validation import (
     in_units,
     integer,
     one_of,
+    raise_nonfinite,
     weight_unit,
 )
 from .conditioning import Conditional
@@ -209,7 +211,10 @@ class MixtureOfLinearRegressions(MixtureRegressor):
     def _run(self, source: Source, weight: Array | None, labels: Index | None, n_outputs: int) -> None:
         """Set what a fit finds."""
         n_features = source.n_features - n_outputs
-        shift, variance = _moments(source, weight)
+        columns = summarise_columns(source, weight)
+        if not columns.finite:
+            raise_nonfinite(source, type(self).__name__, None if source.names is None else np.array(source.names))
+        shift, variance = columns.mean, columns.variance
         if not self.fit_intercept:
             shift = np.zeros_like(shift)
         scale = np.where(variance[:n_features] > 0, variance[:n_features], 1.0)
@@ -259,8 +264,6 @@ class MixtureOfLinearRegressions(MixtureRegressor):
             np.zeros((n_components, n_inputs)),
             self.gate == "softmax",
         )
-        from ..rows.source import ArraySource
-
         sample, best, highest = ArraySource(rows), flat, -np.inf
         size = min(len(usable), n_inputs + 1)
         centred = rows - shift
@@ -372,23 +375,3 @@ def _with_held(parameters: LinearParameters, maximise: LinearMaximiser) -> Linea
         return parameters
     held = ~np.isnan(maximise.fixed)
     return replace(parameters, coefficients=np.where(held, maximise.fixed, parameters.coefficients))
-
-
-def _moments(source: Source, weight: Array | None) -> tuple[Array, Array]:
-    """Mean and variance of the columns."""
-    total, mean, scatter, done = 0.0, np.zeros(source.n_features), np.zeros(source.n_features), 0
-    for _, block in source.chunks():
-        rows = np.asarray(block, np.float64)
-        own = np.ones(len(rows)) if weight is None else weight[done : done + len(rows)]
-        done += len(rows)
-        count = float(own.sum())
-        if count == 0:
-            continue
-        centre = own @ rows / count
-        away = centre - mean
-        scatter += own @ (rows - centre) ** 2 + away**2 * (total * count / (total + count))
-        total += count
-        mean = mean + away * (count / total)
-    if not np.isfinite(mean).all():
-        raise ValueError("X or y contains NaN or infinity.")
-    return mean, scatter / max(total, 1e-300)

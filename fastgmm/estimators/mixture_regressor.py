@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..rows.source import ArraySource, Source
 from ..rows.wrappers import ChosenColumns
 from ..validation import as_source, raise_nonfinite
-from .conditioning import Conditional, names_of
-from .sklearn_base import BaseEstimator, NotFittedError, RegressorMixin
+from .conditioning import Conditional, check_probabilities, names_of
+from .sklearn_base import BaseEstimator, RegressorMixin, check_is_fitted
 
 KINDS = ("mean", "median", "mode")
 Array = NDArray[np.float64]
@@ -53,10 +53,7 @@ class MixtureRegressor(RegressorMixin, BaseEstimator):
 
     def predict_quantiles(self, X: Any, probabilities: ArrayLike) -> Array:
         """Quantiles of each target, (n_samples[, n_outputs], n_probabilities); see `Conditional.quantile`."""
-        asked = np.atleast_1d(np.asarray(probabilities, np.float64))
-        if asked.ndim != 1 or not ((asked >= 0) & (asked <= 1)).all():
-            raise ValueError(f"probabilities must lie between 0 and 1, got {probabilities!r}.")
-        return self._shaped(self._ask(self._rows(X), "quantiles", asked))
+        return self._shaped(self._ask(self._rows(X), "quantiles", check_probabilities(probabilities)))
 
     def log_prob(self, X: Any, y: ArrayLike) -> Array:
         """Log-density of the targets given the features, in nats, (n_samples,)."""
@@ -101,11 +98,7 @@ class MixtureRegressor(RegressorMixin, BaseEstimator):
         return hasattr(self, "n_outputs_")
 
     def _check_is_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
-                "using this estimator."
-            )
+        check_is_fitted(self)
 
     def _joint(self, X: Any, y: Any) -> tuple[Any, list[str] | None, int, bool]:
         """Rows of features and targets, the features' names, how many targets, and whether y is flat."""
@@ -124,7 +117,7 @@ class MixtureRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 "y must name the target's column among those of X where X is a file or another source of rows."
             )
-        rows = np.concatenate([block for _, block in source.chunks()])
+        rows = np.asarray(source.X, source.dtype)
         raise_nonfinite(source, type(self).__name__, None if names is None else np.array(names), self._may_miss)
         target = np.asarray(y)
         if target.dtype.kind not in "fiub":

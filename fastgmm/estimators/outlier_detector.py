@@ -26,7 +26,7 @@ from .conditioning import names_of
 from .fit_many import fit_many
 from .gaussian_mixture import GaussianMixture
 from .reasons import Reasons, reasons_of
-from .sklearn_base import BaseEstimator, NotFittedError, OutlierMixin, check_n_features, compare_names
+from .sklearn_base import BaseEstimator, OutlierMixin, check_is_fitted, check_n_features, compare_names
 
 ASSUMED = 0.05  # share of anomalies where nobody says
 LEAST_WEIGHT = 0.1  # of a component that is no anomaly's
@@ -215,11 +215,7 @@ class MixtureOutlierDetector(OutlierMixin, BaseEstimator):
         return hasattr(self, "offset_")
 
     def _check_is_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
-                "using this estimator."
-            )
+        check_is_fitted(self)
 
     def _source(self, X: Any) -> Source:
         self._check_is_fitted()

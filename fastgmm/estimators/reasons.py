@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.far import NonFiniteRowsError
 from ..model.outliers import conformal_pvalues, discoveries
-from ..model.reasons import Surprises, strangest, surprised
+from ..model.reasons import explained
 from ..model.scoring import Density
-from ..rows.source import Source
 from ..threads import thread_limit
 
 Array = NDArray[np.float64]
@@ -26,11 +24,19 @@ def verdicts(
     for name, value in (("contamination", contamination), ("rate", rate)):
         if value is not None and not 0 < value < 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")
-    scores = -np.asarray(model.score_samples(X), np.float64)
+    return judged(model, X, contamination, reference, rate)[1]
+
+
+def judged(
+    model: Any, X: Any, contamination: float | None, reference: Any, rate: float
+) -> tuple[Array, NDArray[np.bool_], Array | None]:
+    """Log-densities of rows, which are anomalies, and their p-values where there are reference rows."""
+    scores = np.asarray(model.score_samples(X), np.float64)
     if contamination is not None:
-        return np.asarray(scores > np.percentile(scores, 100 * (1 - contamination)))
+        return scores, scores < np.percentile(scores, 100 * contamination), None
     normal = np.sort(-np.asarray(model.score_samples(reference), np.float64))
-    return discoveries(conformal_pvalues(scores[None], [normal]), rate)
+    pvalues = conformal_pvalues(-scores[None], [normal])
+    return scores, discoveries(pvalues, rate), pvalues
 
 
 @dataclass(frozen=True)
@@ -83,27 +89,11 @@ def reasons_of(model: Any, X: Any, top: int) -> Reasons:
         raise ValueError(f"top must be at least 1, got {top}.")
     density = checked_density(model)
     source = model._score_input(X)
-    with thread_limit(model._setting("n_jobs")), model._naming_nonfinite(source, model._may_miss):
-        _refuse_nonfinite(source, model._may_miss)
-        found = Surprises.joined(list(source.map_parts(surprised, density)))
-    columns = strangest(found, min(int(top), source.n_features))
-    rows = source.take(np.arange(source.n_samples))
-
-    def taken(values: Array) -> Array:
-        return np.asarray(np.take_along_axis(values, columns, axis=1), np.float64)
-
-    return Reasons(
-        columns, taken(found.surprise), taken(rows), taken(found.expected), taken(found.deviation), taken(found.tail),
-        model._column_names(),
-    )  # fmt: skip
-
-
-def _refuse_nonfinite(source: Source, may_miss: bool) -> None:
-    if source.is_local:
-        for _, block in source.chunks():
-            bad = np.isinf(block).any() if may_miss else not np.isfinite(block).all()
-            if bad:
-                raise NonFiniteRowsError
+    n_named, may_miss = min(int(top), source.n_features), model._may_miss
+    with thread_limit(model._setting("n_jobs")), model._naming_nonfinite(source, may_miss):
+        columns, said = zip(*source.map_parts(explained, density, may_miss, n_named), strict=True)
+    surprise, values, expected, deviation, tail = np.concatenate(said).transpose(1, 0, 2)
+    return Reasons(np.concatenate(columns), surprise, values, expected, deviation, tail, model._column_names())
 
 
 def checked_density(model: Any) -> Density:

@@ -16,6 +16,7 @@ __all__ = [
     "OutlierMixin",
     "RegressorMixin",
     "check_feature_names",
+    "check_is_fitted",
     "check_n_features",
     "compare_names",
 ]
@@ -136,3 +137,12 @@ else:
 
     class InvalidParameterError(exceptions.InvalidParameterError, _SklearnInvalidParameterError):
         """fastgmm's and scikit-learn's error at once."""
+
+
+def check_is_fitted(estimator: Any) -> None:
+    """Raise NotFittedError, in scikit-learn's words, unless the estimator says that it is fitted."""
+    if not estimator.__sklearn_is_fitted__():
+        raise NotFittedError(
+            f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
+            "using this estimator."
+        )

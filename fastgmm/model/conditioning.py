@@ -20,6 +20,7 @@ from scipy.special import log_softmax, ndtri
 from ..rows.source import Source
 from .bridge import MixtureKernels
 from .covariance import STRUCTURES, covariances_of
+from .far import NonFiniteRowsError
 from .missing import find_patterns
 from .parameters import Array, MixtureParameters
 from .sampling import numbers_of_rows
@@ -135,7 +136,9 @@ class Conditionals:
     slopes: Array
     left: Array
 
-    def rescaled(self, given: "Scored", scale: Array, mean: Array, wanted_scale: Array, wanted_mean: Array) -> Any:
+    def rescaled(
+        self, given: "Scored", scale: Array, mean: Array, wanted_scale: Array, wanted_mean: Array
+    ) -> "Conditionals":
         """The same for columns that are mean + scale times these."""
         return Conditionals(
             given,
@@ -278,6 +281,8 @@ def answered_by_gaps(
     done = 0
     for _, block in part.chunks():
         X = np.ascontiguousarray(block, np.float64)
+        if np.isinf(X).any():
+            raise NonFiniteRowsError
         width = {"covariance": (X.shape[1],), "quantiles": (len(option),) if question == "quantiles" else ()}
         answer = np.zeros((len(X), X.shape[1], *width.get(question, ())))
         if question in ("mean", "modes", "quantiles"):
@@ -305,12 +310,9 @@ def conditionals_of(given: Scored, parameters: MixtureParameters, columns: Index
     means, covariances = parameters.means, covariances_of(parameters)
     shift = means[:, columns].mean(axis=0)
     intercepts = means[:, wanted].copy()
-    if not structure.is_matrix or not len(columns):
-        own = structure.marginal(covariances, wanted)
-        _, lower = structure.sampling_factors(own, len(means), len(wanted))
-        if not structure.is_matrix:
-            scales, _ = structure.sampling_factors(own, len(means), len(wanted))
-            lower = scales[:, :, None] * np.eye(len(wanted))
+    if not (structure.is_matrix and len(columns)):
+        own = structure.dense(structure.marginal(covariances, wanted), len(wanted))
+        lower = np.asarray(np.linalg.cholesky(own), np.float64)
         return Conditionals(given, shift, intercepts, without_slopes(len(wanted), len(columns)), lower)
     _, lower = structure.sampling_factors(covariances, *means.shape)
     factor = columns_factor(lower, columns, wanted)

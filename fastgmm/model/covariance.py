@@ -145,6 +145,9 @@ class Full(_Matrices):
     def denominator(self, counts: Array, n_features: int) -> Array:
         return counts[:, None, None]
 
+    def given_columns(self, covariances: Array, left: Array, wanted: Index) -> Array:
+        return left
+
     def scatter(self, diff: Array, starts: Index) -> Array:
         return np.stack([run.T @ run for run in np.split(diff, starts[1:])])
 
@@ -206,6 +209,9 @@ class Tied(_Matrices):
 
     def half_log_dets(self, precisions_cholesky: Array, n_features: int) -> Array:
         return self.log_det_precision_chol(precisions_cholesky, 1, n_features)
+
+    def given_columns(self, covariances: Array, left: Array, wanted: Index) -> Array:
+        return left[0]
 
     def scatter(self, diff: Array, starts: Index) -> Array:
         return diff.T @ diff

@@ -6,13 +6,13 @@ from the joint density and that of x_j: log p(x_-j) = logsumexp_k(log w_k N_k(x)
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
 
-from ..rows.source import Source
+from ..rows.source import Source, blocks
+from .far import NonFiniteRowsError
 from .missing import find_patterns
 from .parameters import Array
 from .scoring import Density, Gaussians
@@ -38,11 +38,6 @@ class Surprises:
     expected: Array
     deviation: Array
     tail: Array
-
-    @classmethod
-    def joined(cls, parts: list[Self]) -> Self:
-        """Those of all rows."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 def surprises(X: Array, mixture: Gaussians) -> Surprises:
@@ -80,34 +75,32 @@ def surprises(X: Array, mixture: Gaussians) -> Surprises:
     )
 
 
-def marginal_of(mixture: Gaussians, columns: NDArray[np.int64]) -> Gaussians:
-    """The same of some of the columns."""
-    covariances = np.ascontiguousarray(mixture.covariances[:, columns[:, None], columns])
-    return Gaussians(mixture.weights, np.ascontiguousarray(mixture.means[:, columns]), covariances)
+def explained(part: Source, density: Density, may_miss: bool, top: int) -> tuple[NDArray[np.int64], Array]:
+    """Columns of the greatest surprises of each row of a part, (n_rows, top), and what is said of them.
+
+    The greatest come first; (n_rows, 5, top): surprise, value, expected, deviation and tail. What a row lacks says
+    nothing. NonFiniteRowsError for an infinity, and for NaN unless it `may_miss`.
+    """
+    mixture = density.gaussians()
+    size, columns, said = max(64, BLOCK_VALUES // (part.n_features * len(mixture.weights))), [], []
+    for _, block in blocks(part.chunks(), size):
+        X = np.ascontiguousarray(block, np.float64)
+        missing = np.isnan(X).any()
+        if np.isinf(X).any() or (missing and not may_miss):
+            raise NonFiniteRowsError
+        found = _with_gaps(X, density) if missing else surprises(X, mixture)
+        ranked = np.where(np.isnan(found.surprise), -np.inf, found.surprise)
+        columns.append(np.argsort(-ranked, axis=1, kind="stable")[:, :top])
+        tables = np.stack([found.surprise, X, found.expected, found.deviation, found.tail], axis=1)
+        said.append(np.take_along_axis(tables, columns[-1][:, None], axis=2))
+    return np.concatenate(columns), np.concatenate(said)
 
 
-def surprised(part: Source, density: Density) -> Surprises:
-    """`surprises` of the rows of a part; what a row lacks says nothing."""
-    mixture, found = density.gaussians(), []
-    size = max(64, BLOCK_VALUES // (part.n_features * len(mixture.weights)))
-    for _, block in part.chunks():
-        for first in range(0, len(block), size):
-            X = np.ascontiguousarray(block[first : first + size], np.float64)
-            found.append(_with_gaps(X, mixture) if np.isnan(X).any() else surprises(X, mixture))
-    return Surprises.joined(found)
-
-
-def _with_gaps(X: Array, mixture: Gaussians) -> Surprises:
+def _with_gaps(X: Array, density: Density) -> Surprises:
     out = Surprises(*(np.full(X.shape, np.nan) for _ in range(4)))
     for pattern in find_patterns([(0, X)], X.shape[1]):
         rows = np.ascontiguousarray(X[pattern.index][:, pattern.observed])
-        part = surprises(rows, marginal_of(mixture, pattern.observed))
+        part = surprises(rows, density.marginal(pattern.observed).gaussians())
         for item in fields(Surprises):
             getattr(out, item.name)[pattern.index[:, None], pattern.observed] = getattr(part, item.name)
     return out
-
-
-def strangest(found: Surprises, top: int) -> NDArray[Any]:
-    """Columns of the greatest surprises of each row, (n_rows, top), the greatest first."""
-    ranked = np.where(np.isnan(found.surprise), -np.inf, found.surprise)
-    return np.argsort(-ranked, axis=1, kind="stable")[:, :top]

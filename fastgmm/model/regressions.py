@@ -19,7 +19,7 @@ from .far import NonFiniteRowsError
 from .parameters import TINY, Array
 
 BLOCK_ROWS = 2**18  # of rows that a call sees, so that sums do not depend on how a file is cut
-LEAST_WEIGHT = 1e-300
+SINGULAR = 1e-13  # ratio of eigenvalues below which inputs are combinations of each other
 GATE_RIDGE = 1e-6  # of the rows' weight: coefficients of a gate that separates the rows stay finite
 
 
@@ -107,7 +107,7 @@ class LinearMaximiser:
     def __call__(self, statistics: LinearStatistics, parameters: LinearParameters) -> LinearParameters:
         """Return the parameters that maximise the expected log-likelihood of rows and components."""
         moments, n_inputs = statistics.moments, parameters.coefficients.shape[2]
-        counts = np.maximum(moments[:, 0, 0], LEAST_WEIGHT)
+        counts = np.maximum(moments[:, 0, 0], TINY)
         coefficients = self._coefficients(moments, n_inputs)
         identity = np.broadcast_to(np.eye(coefficients.shape[1]), (len(moments), *[coefficients.shape[1]] * 2))
         residual = np.concatenate([-coefficients, identity], axis=2)
@@ -128,18 +128,16 @@ class LinearMaximiser:
         A, b = moments[:, :n_inputs, :n_inputs].copy(), moments[:, n_inputs:, :n_inputs].copy()
         if self.alpha:
             A[:, np.arange(1, n_inputs), np.arange(1, n_inputs)] += self.alpha * self.scale
-        held = np.zeros((b.shape[1], n_inputs), bool)
-        out = np.zeros_like(b)
-        for k in range(len(A)):
-            known = np.full(b.shape[1:], np.nan) if self.fixed is None else self.fixed[k].copy()
-            if not self.intercept:
-                known[:, 0] = 0.0
-            held = ~np.isnan(known)
-            for e in range(len(known)):
-                free = np.flatnonzero(~held[e])
-                out[k, e, held[e]] = known[e, held[e]]
-                goal = b[k, e, free] - A[k][np.ix_(free, np.flatnonzero(held[e]))] @ known[e, held[e]]
-                out[k, e, free] = _solved(A[k][np.ix_(free, free)], goal)
+        if self.fixed is None and self.intercept:
+            return np.swapaxes(_solved(A, np.swapaxes(b, 1, 2)), 1, 2)
+        known = np.full(b.shape, np.nan) if self.fixed is None else self.fixed.copy()
+        if not self.intercept:
+            known[:, :, 0] = 0.0
+        out = known.copy()
+        for k, e in np.ndindex(*b.shape[:2]):
+            free, held = np.flatnonzero(np.isnan(known[k, e])), np.flatnonzero(~np.isnan(known[k, e]))
+            goal = b[k, e, free] - A[k][np.ix_(free, held)] @ known[k, e, held]
+            out[k, e, free] = _solved(A[k][None][:, free[:, None], free], goal[None, :, None])[0, :, 0]
         return out
 
     def _floored(self, covariances: Array) -> Array:
@@ -161,24 +159,23 @@ class LinearMaximiser:
             whole = statistics.moments.sum(axis=0)[: gates.shape[1], : gates.shape[1]]
             ridge = GATE_RIDGE * np.diag(np.diagonal(whole))
             gradient = statistics.gate_sums - parameters.gates @ ridge
-            return parameters.gates + 2.0 * np.asarray(_solved(whole + ridge, gradient.T)).T
+            return parameters.gates + 2.0 * _solved((whole + ridge)[None], gradient.T[None])[0].T
         share = counts / counts.sum() if self.weights is None else self.weights
         gates[:, 0] = np.log(np.maximum(share, TINY))
         return gates
 
 
 def _solved(A: Array, b: Array) -> Array:
-    """A^-1 b for a positive definite matrix, of least norm where it is singular."""
+    """A^-1 b for stacks of positive definite matrices (n, d, d) and (n, d, m), of least norm where one is singular."""
     if not A.size:
         return np.zeros_like(b)
-    scale = np.sqrt(np.maximum(np.diagonal(A), TINY))
-    scaled, goal = A / np.outer(scale, scale), (b.T / scale).T
-    try:
-        if np.linalg.cond(scaled) < 1e13:
-            return np.asarray((np.linalg.solve(scaled, goal).T / scale).T)
-    except np.linalg.LinAlgError:
-        pass
-    return np.asarray((np.linalg.lstsq(scaled, goal, rcond=1e-13)[0].T / scale).T)
+    scale = np.sqrt(np.maximum(A.diagonal(0, 1, 2), TINY))[:, :, None]
+    scaled, goal = A / scale / np.swapaxes(scale, 1, 2), b / scale
+    values = np.linalg.eigvalsh(scaled)
+    if (values[:, 0] > SINGULAR * values[:, -1]).all():
+        return np.asarray(np.linalg.solve(scaled, goal) / scale, np.float64)
+    least = [np.linalg.lstsq(one, right, rcond=SINGULAR)[0] for one, right in zip(scaled, goal, strict=True)]
+    return np.asarray(np.stack(least) / scale, np.float64)
 
 
 def regressed(

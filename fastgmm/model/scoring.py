@@ -248,11 +248,7 @@ class GaussianDensity(Density):
     def conditioned(self, given: Index, values: Array, wanted: Index) -> "GaussianDensity":
         drawn, structure = self.drawn, STRUCTURES[self.parameters.covariance_type]
         conditionals, seen = self.conditionals(given, wanted), marginal(drawn, given)
-        if structure.is_matrix:
-            left = conditionals.covariances
-            left = left[0] if structure.pools_components else left
-        else:
-            left = structure.marginal(covariances_of(drawn), wanted)
+        left = structure.given_columns(covariances_of(drawn), conditionals.covariances, wanted)
         weights, means = posterior_weights(seen, values), conditionals.expected(values)
         parameters = as_parameters(weights, means, left, drawn.covariance_type)
         if seen.noise is not None:

@@ -187,6 +187,10 @@ class CovarianceStructure(KernelStructure):
         """Coefficients of the missing on the observed columns, (..., n_missing, n_observed); None: no correlation."""
         return None
 
+    def given_columns(self, covariances: Array, left: Array, wanted: Index) -> Array:
+        """Covariances of the wanted columns given others; left: matrices, (n_components or 1, n_wanted, n_wanted)."""
+        return self.marginal(covariances, wanted)
+
     def share(self, counts: Array) -> Array:
         """Rows of each free covariance, of `counts` (n_components,); a shared one takes a component's share."""
         return np.asarray(counts.mean() if self.pools_components else counts)
