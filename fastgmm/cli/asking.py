@@ -110,6 +110,8 @@ def anomalies(
     DATA may hold anomalies itself: a share of its rows is named. With --reference, rows are named that stand out from
     normal ones. Rows are numbered from 0 as they stand in DATA, those that were skipped counted.
     """
+    from ..rows.source import ArraySource
+
     check_suffix(output, (".csv",))
     check_output(output, force, [] if model is None else [model])
     if reference is not None and share is not None:
@@ -123,7 +125,7 @@ def anomalies(
         scores, found, ask, pvalues = _verdicts(source, mixture, normal, share, rate, seed, threads)
         odd = np.flatnonzero(found)
         odd = odd[np.argsort(scores[odd], kind="stable")]
-        why = ask.reasons(source.take(odd), reasons) if len(odd) else None
+        why = ask.reasons(ArraySource(source.take(odd), names=source.names), reasons) if len(odd) else None
     _write(output, source.numbers(odd), scores[odd], None if pvalues is None else pvalues[odd], why)
     facts = {**facts_of(source), "anomalies": len(odd), "seed": seed, "output": output}
     print_facts(facts, as_json)
